@@ -1,0 +1,139 @@
+"""What flows between the stages: frames go in, faces come out, and no row ever loses its place.
+
+A FrameBatch has one entry per manifest row. `detect` turns it into a FaceBatch, the only step that may add rows; from there on
+every stage is 1:1 and in order. An entry that failed holds a Failure where its value would be.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normpipe.records import Failure
+
+Image = NDArray[np.uint8]
+"""RGB, uint8, shape (height, width, 3), C-contiguous."""
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRef:
+    """Which frame: the part of a manifest row that decode and detect need.
+
+    Attributes:
+        sample_id: Stable id of the row.
+        uri: Location relative to ROOT.
+        frame: Index of the frame in a video or animation, None for a still.
+        pts: Presentation timestamp of that frame in the stream's time base, None for a still or where unknown.
+        box: Prior box (4,) float32, None where the manifest gives none.
+    """
+
+    sample_id: str
+    uri: str
+    frame: int | None = None
+    pts: int | None = None
+    box: Floats | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A decoded frame: upright RGB image or the reason there is none.
+
+    Attributes:
+        ref: The row it belongs to.
+        image: Image, or Failure.
+        content_sha256: Hex digest of the source file's bytes, None where it could not be read.
+    """
+
+    ref: FrameRef
+    image: Image | Failure
+    content_sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """A face found by a detector.
+
+    Attributes:
+        box: (4,) float32, x0 y0 x1 y1 in image pixels; may reach outside the image.
+        score: 0 to 1.
+        eyes: (2, 2) float32, image-left eye then image-right eye, for the roll of the face; None where unknown.
+    """
+
+    box: Floats
+    score: float
+    eyes: Floats | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Landmarks:
+    """Dense landmarks of one face.
+
+    Attributes:
+        points: (468, 3) float32 in the topology of MediaPipe's face mesh: x, y in image pixels, z in the same unit, smaller
+            towards the camera.
+        score: Probability that there is a face, 0 to 1.
+    """
+
+    points: Floats
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One analyzed face.
+
+    Attributes:
+        box: (4,) float32, the extent of the landmarks in x and y.
+        five_points: (5, 2) float32: image-left eye, image-right eye (midpoints of the corners), nose tip, image-left and
+            image-right mouth corner.
+        landmarks: (468, 3) float32.
+        pose: (3,) float32, yaw, pitch, roll in degrees; zero is frontal, positive yaw turns the face to the image's right,
+            positive pitch up, positive roll clockwise in the image.
+        detector_score: 0 to 1.
+        landmark_score: 0 to 1.
+    """
+
+    box: Floats
+    five_points: Floats
+    landmarks: Floats
+    pose: Floats
+    detector_score: float
+    landmark_score: float
+
+
+@dataclass(frozen=True, slots=True)
+class AlignedFace:
+    """A face in the pixels of its aligned crop: what normalizers take.
+
+    Attributes:
+        image: (size, size, 3) uint8 RGB crop.
+        landmarks: (468, 3) float32 in crop pixels.
+        pose: (3,) float32 degrees, as in Face.
+    """
+
+    image: Image
+    landmarks: Floats
+    pose: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class FaceRow:
+    """A row of the faces table on its way: one face of one frame, or the failure that stands for the frame."""
+
+    frame: Frame
+    face_index: int | None
+    face: Face | Failure
+
+
+@dataclass(slots=True)
+class FaceBatch:
+    """Rows between detect and encode. The lists are parallel, one entry per row; `aligned` and `normalized` are filled by the
+    stages of these names and hold a Failure wherever an earlier stage has failed.
+    """
+
+    rows: Sequence[FaceRow]
+    aligned: list[AlignedFace | Failure] = field(default_factory=list)
+    normalized: list[Image | Failure] = field(default_factory=list)

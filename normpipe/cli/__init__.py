@@ -1,0 +1,59 @@
+"""The command line: one file per command group, imported only when its command is called, and no logic of its own.
+
+Importing everything would cost seconds before the first line of `--help`; hence the table of names.
+"""
+
+import sys
+from importlib import import_module
+
+import click
+
+from normpipe import __version__
+from normpipe.errors import NormpipeError
+
+_COMMANDS = {
+    "demo": "normpipe.cli.demo:demo",
+    "manifest": "normpipe.cli.manifest:manifest",
+    "run": "normpipe.cli.run:run",
+    "status": "normpipe.cli.inspect:status",
+    "show": "normpipe.cli.inspect:show",
+    "export": "normpipe.cli.inspect:export",
+    "report": "normpipe.cli.report:report",
+    "models": "normpipe.cli.models:models",
+}
+
+
+class _Group(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        target = _COMMANDS.get(cmd_name)
+        if target is None:
+            return None
+        module, attribute = target.split(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="normpipe")
+def cli() -> None:
+    """Render every face of a dataset again: same expression, one identity, one pose, one background."""
+
+
+def main() -> None:
+    """Entry point: errors meant for the user become one line on stderr and their exit code."""
+    try:
+        cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except NormpipeError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as leave:
+        sys.exit(leave.exit_code)

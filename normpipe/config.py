@@ -1,0 +1,176 @@
+"""The pipeline file's model: pipelines/*.yaml becomes a Pipeline, and errors name file, line and key.
+
+Everything under `Pipeline` except `execution` decides about the output's bytes and enters the fingerprint; `execution` says where
+and how fast the work is done and does not.
+"""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from normpipe.errors import UsageError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FacePolicy(StrEnum):
+    """Which faces of a frame become rows."""
+
+    LARGEST = "largest"
+    CENTRAL = "central"
+    ALL = "all"
+    BOX = "box"
+
+
+class Decode(_Section):
+    """Reading frames."""
+
+    max_pixels: Annotated[int, Field(gt=0)] = 200_000_000
+
+
+class Detect(_Section):
+    """Finding faces and their landmarks. `insightface_pack` names a pack of the model store."""
+
+    detector: Literal["embedded", "insightface", "mediapipe"] = "embedded"
+    landmarker: Literal["embedded", "mediapipe"] = "embedded"
+    policy: FacePolicy = FacePolicy.LARGEST
+    min_score: Annotated[float, Field(ge=0, le=1)] = 0.5
+    insightface_pack: str = "buffalo_l"
+
+
+class Align(_Section):
+    """Cutting the face out. `margin` is the room around the template's face, as a share of the crop's side."""
+
+    margin: Annotated[float, Field(ge=0, le=0.4)] = 0.1
+
+
+class Normalize(_Section):
+    """Rendering the face again.
+
+    `detail` (mean_face) is the share of the source's wrinkles that is drawn: 0 leaves geometry alone.
+    `identity` is the path of a photo whose face replaces the common identity. `background` is RGB.
+    """
+
+    normalizer: str = "mean_face"
+    identity: str | None = None
+    detail: Annotated[float, Field(ge=0, le=1)] = 0.5
+    background: tuple[
+        Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)]
+    ] = (61, 61, 61)
+
+
+class Quality(_Section):
+    """Measuring the pair. `remeasure` runs the landmarker on the normalized image (pose and score after)."""
+
+    remeasure: bool = True
+
+
+class Encode(_Section):
+    """Image bytes in the shards. `quality` is JPEG's or WebP's; PNG ignores it."""
+
+    format: Literal["jpeg", "png", "webp"] = "jpeg"
+    quality: Annotated[int, Field(ge=1, le=100)] = 92
+
+
+class Execution(_Section):
+    """Where the work is done; never changes a byte of the output."""
+
+    workers: Annotated[int, Field(ge=1)] = 1
+    scheduler: str | None = None
+    device: Literal["cpu", "cuda"] = "cpu"
+
+
+class Pipeline(_Section):
+    """A whole pipeline file."""
+
+    version: Literal[1] = 1
+    size: Annotated[int, Field(ge=64, le=1024)] = 256
+    seed: Annotated[int, Field(ge=0)] = 0
+    shard_size: Annotated[int, Field(ge=1)] = 2048
+    limit: Annotated[int, Field(ge=1)] | None = None
+    decode: Decode = Decode()
+    detect: Detect = Detect()
+    align: Align = Align()
+    normalize: Normalize = Normalize()
+    quality: Quality = Quality()
+    encode: Encode = Encode()
+    execution: Execution = Execution()
+
+
+def load_pipeline(path: Path | None, overrides: Sequence[str] = ()) -> Pipeline:
+    """Read a pipeline file and apply `key=value` overrides (dotted keys, YAML values); the overrides win.
+
+    Raises:
+        UsageError: the file is missing, is not YAML, or a key or value is wrong; the message names file, line and key.
+    """
+    text = ""
+    if path is not None:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"{path}: cannot read the pipeline file ({error.strerror})") from error
+    where = str(path) if path is not None else "defaults"
+    try:
+        document = yaml.safe_load(text)
+        node = yaml.compose(text, Loader=yaml.SafeLoader) if text else None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise UsageError(f"{where}, line {line}: not valid YAML: {error.problem}") from error
+    if document is None:
+        document = {}
+    if not isinstance(document, dict):
+        raise UsageError(f"{where}: a pipeline file is a mapping of keys to values")
+    overridden = set()
+    for override in overrides:
+        overridden.add(_apply(document, override))
+    try:
+        return Pipeline.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        keys = tuple(str(part) for part in first["loc"])
+        dotted = ".".join(keys)
+        if dotted in overridden:
+            place = f"--set {dotted}"
+        else:
+            line = _line_of(node, keys)
+            place = f"{where}, line {line}, {dotted}" if line else f"{where}, {dotted}"
+        raise UsageError(f"{place}: {first['msg']}") from error
+
+
+def _apply(document: dict[object, object], override: str) -> str:
+    dotted, equals, value = override.partition("=")
+    if not equals or not dotted:
+        raise UsageError(f"--set {override}: write key=value, for example --set encode.quality=95")
+    *parents, last = dotted.split(".")
+    target = document
+    for parent in parents:
+        child = target.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise UsageError(f"--set {dotted}: {parent} is not a section")
+        target = child
+    try:
+        target[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {dotted}: {value!r} is not a YAML value") from error
+    return dotted
+
+
+def _line_of(node: yaml.Node | None, keys: Sequence[str]) -> int | None:
+    """Line (from 1) of the deepest of the nested keys that the document has."""
+    line = None
+    for key in keys:
+        if not isinstance(node, yaml.MappingNode):
+            break
+        for key_node, value_node in node.value:
+            if key_node.value == key:
+                line, node = key_node.start_mark.line + 1, value_node
+                break
+        else:
+            break
+    return line

@@ -1,0 +1,1 @@
+"""Planning, executing and recording work on shards; knows nothing of faces."""

@@ -1,0 +1,23 @@
+"""Errors that a user can act on. The command line turns each into one line and its exit code, never a traceback."""
+
+
+class NormpipeError(Exception):
+    """Base of all errors with a message for the user: what, where, what to do. Exit code 1."""
+
+    exit_code = 1
+
+
+class UsageError(NormpipeError):
+    """The command, the pipeline file or the input cannot be used as given. Exit code 2."""
+
+    exit_code = 2
+
+
+class IncompatibleRunError(NormpipeError):
+    """The output folder belongs to another configuration, or another run holds it. Exit code 3."""
+
+    exit_code = 3
+
+
+class ModelUnavailableError(UsageError):
+    """A model file or an optional package that the configuration names is not installed. Exit code 2."""

@@ -1,0 +1,1 @@
+"""Finding faces and measuring them: detectors and landmarkers behind two protocols, pose, geometry."""

@@ -1,0 +1,1 @@
+"""Normalizers: aligned face in, the same expression on the common identity out."""

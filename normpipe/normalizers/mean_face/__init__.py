@@ -1,0 +1,1 @@
+"""The embedded default normalizer: geometry and detail of the source drawn on an average of many faces."""

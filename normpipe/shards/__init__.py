@@ -1,0 +1,1 @@
+"""Parquet shards: writing, reading, hashing, all atomic."""

@@ -1,0 +1,1 @@
+"""Fitting and training of normalizers; not needed to run them."""
