@@ -130,8 +130,10 @@ class FaceRow:
 
 @dataclass(slots=True)
 class FaceBatch:
-    """Rows between detect and encode. The lists are parallel, one entry per row; `aligned` and `normalized` are filled by the
-    stages of these names and hold a Failure wherever an earlier stage has failed.
+    """Rows between detect and encode.
+
+    The lists are parallel, one entry per row; `aligned` and `normalized` are filled by the stages of these names and hold a
+    Failure wherever an earlier stage has failed.
     """
 
     rows: Sequence[FaceRow]

@@ -1,7 +1,7 @@
 """The pipeline file's model: pipelines/*.yaml becomes a Pipeline, and errors name file, line and key.
 
-Everything under `Pipeline` except `execution` decides about the output's bytes and enters the fingerprint; `execution` says where
-and how fast the work is done and does not.
+Everything under `Pipeline` except `execution` decides about the output's bytes and enters the fingerprint; `execution` says
+where and how fast the work is done and does not.
 """
 
 from collections.abc import Sequence
