@@ -30,9 +30,8 @@ class Tile(IntEnum):
     HEAD = 1
     GUMS = 2
     TEETH = 3
-    EYE_LEFT = 4
-    EYE_RIGHT = 5
-    SOCKETS = 6
+    EYES = 4
+    SOCKETS = 5
 
 
 # Quads of each part (SOURCE_README of the rig) and the tile they are painted from. Lacrimal fluid, eye blend and eye occlusion
@@ -43,8 +42,8 @@ _PART_QUADS = (
     (11144, 14034, Tile.SOCKETS),  # of mouth and eyes
     (14034, 17006, Tile.GUMS),
     (17006, 21496, Tile.TEETH),
-    (21496, 23094, Tile.EYE_LEFT),
-    (23094, 24692, Tile.EYE_RIGHT),
+    (21496, 23094, Tile.EYES),
+    (23094, 24692, Tile.EYES),
 )
 
 # The 68 points of Multi-PIE on the rig, in their usual order (SOURCE_README of the rig).
@@ -59,6 +58,8 @@ MULTI_PIE_68 = (
 
 PIVOT = np.array([0.0, 2.0, 2.0], np.float32)  # between the ears: heads turn about it
 _SUPERSAMPLE = 2
+EYE_TILE = 3.4
+"""Length that the side of the eyes' tile covers, a little more than an eyeball's diameter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ class HeadRig:
         identity_deltas: (100, 26719, 3) float32 offsets.
         triangles: (t, 3) int32, into corners.
         corner_vertex: (c,) int32 vertex of each corner; a vertex on a texture seam has several corners.
-        corner_uv: (c, 2) float32 atlas coordinates in tiles: x 0 to 7, y 0 to 1.
+        corner_uv: (c, 2) float32 atlas coordinates in tiles: x 0 to 6, y 0 to 1.
     """
 
     neutral: Floats
@@ -157,6 +158,8 @@ class HeadRig:
             corners.append(part[part[:, 3, 0] >= 0][:, [0, 2, 3]])  # a triangle has -1 as its fourth corner
         unique, inverse = np.unique(np.concatenate(corners).reshape(-1, 3), axis=0, return_inverse=True)
         corner_uv = uv[unique[:, 1]].astype(np.float32)
+        eyes = unique[:, 2] == Tile.EYES
+        corner_uv[eyes] = _eye_uv(neutral[unique[eyes, 0]])
         corner_uv[:, 0] = corner_uv[:, 0] % 1.0 + unique[:, 2]
         return cls(
             neutral=neutral,
@@ -204,7 +207,7 @@ class HeadRig:
 
         Args:
             params: Pose, shape, light, camera and background.
-            atlas: (side, 7 * side, 3) uint8 RGB texture of all parts, from `paint.py`.
+            atlas: (side, 6 * side, 3) uint8 RGB texture of all parts, from `paint.py`.
 
         Raises:
             UsageError: an expression shape is unknown or there are too many identity coefficients.
@@ -244,6 +247,16 @@ def rotation_matrix(yaw: float, pitch: float, roll: float) -> Floats:
     about_x = np.array([[1, 0, 0], [0, np.cos(p), np.sin(p)], [0, -np.sin(p), np.cos(p)]])
     about_z = np.array([[np.cos(r), -np.sin(r), 0], [np.sin(r), np.cos(r), 0], [0, 0, 1]])
     return np.asarray(about_z @ about_y @ about_x, np.float32)
+
+
+def _eye_uv(vertices: Floats) -> Floats:
+    """Texture coordinates (n, 2) of eyeballs, seen along their axis: the rig's own lay iris and sclera over each other."""
+    uv = np.empty((len(vertices), 2), np.float32)
+    for side in (vertices[:, 0] > 0, vertices[:, 0] < 0):
+        eye = vertices[side, :2]
+        centre = (eye.min(axis=0) + eye.max(axis=0)) / 2
+        uv[side] = 0.5 + (eye - centre) / EYE_TILE
+    return uv
 
 
 def project(posed: Floats, params: HeadParams) -> Floats:

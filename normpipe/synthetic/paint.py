@@ -16,7 +16,7 @@ from normpipe.batches import Floats, Image
 from normpipe.errors import NormpipeError
 from normpipe.faces.protocols import Detector, Landmarker
 from normpipe.records import LANDMARK_COUNT
-from normpipe.synthetic.heads import MULTI_PIE_68, PIVOT, HeadParams, HeadRig, Tile, project
+from normpipe.synthetic.heads import EYE_TILE, MULTI_PIE_68, PIVOT, HeadParams, HeadRig, Tile, project
 from normpipe.synthetic.raster import rasterize
 
 cv2.setNumThreads(1)
@@ -39,7 +39,7 @@ class Palette:
     lashes: Color = (52, 34, 30)
     hair: Color = (64, 46, 38)
     iris: Color = (84, 62, 44)
-    sclera: Color = (236, 232, 228)
+    sclera: Color = (222, 218, 214)
     gums: Color = (168, 84, 84)
     teeth: Color = (236, 230, 216)
     mouth: Color = (60, 22, 22)
@@ -49,7 +49,7 @@ def draw_atlas(rig: HeadRig, palette: Palette | None = None) -> Image:
     """Atlas with a skin drawn by hand: brows, lash lines, lips, nostrils, flushed cheeks.
 
     Returns:
-        (512, 7 * 512, 3) uint8 RGB, for HeadRig.render.
+        (512, 6 * 512, 3) uint8 RGB, for HeadRig.render.
     """
     palette = palette or Palette()
     picture = _draw_front(_front_points(rig), palette)
@@ -72,7 +72,7 @@ def face_atlas(
         palette: Colours of everything but the skin, whose colour comes from the texture.
 
     Returns:
-        (512, 7 * 512, 3) uint8 RGB, for HeadRig.render.
+        (512, 6 * 512, 3) uint8 RGB, for HeadRig.render.
     """
     for points in (texture_points, rig_points):
         assert points.shape == (LANDMARK_COUNT, 2), points.shape
@@ -118,6 +118,7 @@ def _compose(rig: HeadRig, palette: Palette, picture: Image, warp: Warp, weight:
         for tile, color in ((Tile.GUMS, palette.gums), (Tile.TEETH, palette.teeth), (Tile.SOCKETS, palette.mouth))
     }
     normals = rig.normals(rig.neutral)
+    mouth = rig.neutral[list(MULTI_PIE_68[48:])].mean(axis=0)
     for tile in (Tile.FACE, Tile.HEAD):
         positions, covered = _texels(rig, tile, rig.neutral)
         facing = _texels(rig, tile, normals)[0][..., 2]
@@ -126,11 +127,11 @@ def _compose(rig: HeadRig, palette: Palette, picture: Image, warp: Warp, weight:
         seen = cv2.remap(picture.astype(np.float32), map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         share = cv2.remap(weight, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
         share *= _smoothstep(facing, 0.1, 0.5) * _smoothstep(positions[..., 2], 1.0, 4.0)
-        skin = _mix(np.full_like(seen, palette.skin), seen, share)
+        unseen = _mix(np.full_like(seen, palette.skin), np.full_like(seen, palette.lips), _mouth(positions, mouth))
+        skin = _mix(unseen, seen, share)
         colors = _mix(skin, np.full_like(seen, palette.hair), _hair(positions))
         tiles[tile] = _extend(colors, covered)
-    for tile in (Tile.EYE_LEFT, Tile.EYE_RIGHT):
-        tiles[tile] = _eye(rig, tile, palette)
+    tiles[Tile.EYES] = _eye(palette)
     return np.clip(np.rint(np.concatenate([tiles[tile] for tile in Tile], axis=1)), 0, 255).astype(np.uint8)
 
 
@@ -156,16 +157,15 @@ def _extend(colors: Floats, covered: NDArray[np.bool_]) -> Floats:
     return by_label[labels]
 
 
-def _eye(rig: HeadRig, tile: Tile, palette: Palette) -> Floats:
+def _eye(palette: Palette) -> Floats:
     """Sclera, iris with a dark rim, pupil: rings around the eyeball's axis."""
-    positions, covered = _texels(rig, tile, rig.neutral)
-    centre = (positions[covered].min(axis=0) + positions[covered].max(axis=0)) / 2
-    radius = np.linalg.norm((positions - centre)[..., :2], axis=2)
+    across = ((np.arange(_TILE_SIDE) + 0.5) / _TILE_SIDE - 0.5) * EYE_TILE
+    radius = np.hypot(across[:, None], across[None, :]).astype(np.float32)
     iris = np.asarray(palette.iris, np.float32)
-    colors = np.full_like(positions, palette.sclera)
+    colors = np.full((_TILE_SIDE, _TILE_SIDE, 3), palette.sclera, np.float32)
     for outer, color in ((0.64, iris * 0.5), (0.56, iris), (0.26, iris * 0.1)):
         colors = _mix(colors, np.broadcast_to(color, colors.shape), 1 - _smoothstep(radius, outer - 0.03, outer + 0.03))
-    return _extend(colors, covered)
+    return colors
 
 
 def _hair(positions: Floats) -> Floats:
@@ -174,6 +174,12 @@ def _hair(positions: Floats) -> Floats:
     line = -3.0 + 13.0 * _smoothstep(z, -1.0, 8.0)
     ear = _smoothstep(x, 7.5, 8.0) * (1 - _smoothstep(y, 3.6, 4.4)) * _smoothstep(z, -3.5, -2.5)
     return _smoothstep(y - line, -0.4, 0.6) * (1 - ear)
+
+
+def _mouth(positions: Floats, centre: Floats) -> Floats:
+    """Share of the lips' inner side, which no frontal picture shows."""
+    x, y = (positions[..., :2] - centre[:2]).transpose(2, 0, 1)
+    return _smoothstep(positions[..., 2], 0.0, 2.0) * (1 - _smoothstep(np.hypot(x / 3.0, y / 1.3), 0.8, 1.0))
 
 
 def _draw_front(points: Floats, palette: Palette) -> Image:
