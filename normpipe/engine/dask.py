@@ -1,0 +1,154 @@
+"""The executor on Dask: a LocalCluster of processes, or a scheduler that is already there.
+
+One thread per worker, because the libraries below are told to use one and shards are the unit of parallelism. The task and its
+models live in a WorkerPlugin, set up once per worker, also when a worker is restarted. Shard numbers go out and small records
+come back; images never travel. A window of two shards per worker keeps every worker busy without queueing the whole plan, and
+progress comes as worker events between completions.
+"""
+
+import logging
+import secrets
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+
+import dask
+from distributed import Client, Future, LocalCluster, Worker, WorkerPlugin, as_completed, get_worker
+
+from normpipe.engine.tasks import Advance, Shard
+from normpipe.engine.threads import SINGLE_THREADED
+from normpipe.engine.work import Outcome, ShardFailure, Work, describe
+from normpipe.errors import UsageError
+
+_WINDOW_PER_WORKER = 2
+_DASHBOARD_PORT = 8787
+_CONNECT_SECONDS = 30
+
+_SETTINGS = {
+    "distributed.nanny.pre-spawn-environ": SINGLE_THREADED,
+    # Loading models in the plugin blocks the worker's event loop; the default of five minutes may be short for big networks.
+    "distributed.scheduler.worker-ttl": "30 minutes",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DaskExecutor:
+    """Runs on Dask workers.
+
+    Attributes:
+        workers: Processes of the LocalCluster that is started when `scheduler` is None.
+        scheduler: Address of a running scheduler ("tcp://host:8786").
+        announce: Told one line: where the dashboard is.
+    """
+
+    workers: int
+    scheduler: str | None = None
+    announce: Callable[[str], None] | None = None
+
+    def run(self, work: Work, shards: Sequence[Shard], advance: Advance) -> Iterator[Outcome]:
+        """See Executor."""
+        name = f"normpipe-{secrets.token_hex(4)}"  # a scheduler that outlives this run keeps plugins and topics by name
+        with dask.config.set(_SETTINGS), self._client() as client:
+            client.subscribe_topic(name, lambda event: advance(*event[1]))
+            client.register_plugin(_WorkPlugin(work, name), name=name)
+            try:
+                workers = len(client.scheduler_info(n_workers=-1)["workers"])
+                yield from _windowed(client, name, shards, _WINDOW_PER_WORKER * workers)
+            finally:
+                if self.scheduler is not None:
+                    client.unregister_worker_plugin(name)
+
+    @contextmanager
+    def _client(self) -> Iterator[Client]:
+        with ExitStack() as stack:
+            if self.scheduler is None:
+                client = stack.enter_context(Client(stack.enter_context(self._local_cluster())))
+            else:
+                try:
+                    client = stack.enter_context(Client(self.scheduler, timeout=_CONNECT_SECONDS))
+                    client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
+                except (OSError, ValueError) as error:
+                    raise UsageError(
+                        f"--scheduler {self.scheduler}: no Dask scheduler with workers answers there within "
+                        f"{_CONNECT_SECONDS} s; check the address and that workers have joined"
+                    ) from error
+            yield client
+
+    def _local_cluster(self) -> LocalCluster:
+        dashboard = f"127.0.0.1:{_DASHBOARD_PORT}" if _is_free(_DASHBOARD_PORT) else None
+        cluster = LocalCluster(
+            n_workers=self.workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=dashboard,
+            silence_logs=logging.ERROR,
+        )
+        if dashboard is not None and self.announce is not None:
+            self.announce(f"dashboard: {cluster.dashboard_link}")
+        return cluster
+
+
+class _WorkPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
+    """Carries the work to a worker and prepares it there."""
+
+    idempotent = True
+
+    def __init__(self, work: Work, topic: str) -> None:
+        self._work = work
+        self._topic = topic
+
+    def setup(self, worker: Worker) -> None:
+        self._worker = worker
+        self._work.task.prepare()
+
+    def do(self, shard: Shard) -> Outcome:
+        return self._work.do(shard, lambda *counts: self._worker.log_event(self._topic, counts))
+
+
+def _do(plugin: str, shard: Shard) -> Outcome:
+    """Run on a worker."""
+    outcome: Outcome = get_worker().plugins[plugin].do(shard)
+    return outcome
+
+
+def _windowed(client: Client, plugin: str, shards: Sequence[Shard], window: int) -> Iterator[Outcome]:
+    waiting = iter(shards)
+    shard_of: dict[str, Shard] = {}
+
+    def submit() -> Future | None:
+        shard = next(waiting, None)
+        if shard is None:
+            return None
+        future = client.submit(_do, plugin, shard, key=f"{plugin}-{shard.name}", pure=False)
+        shard_of[future.key] = shard
+        return future
+
+    running = as_completed([future for future in (submit() for _ in range(window)) if future is not None])
+    try:
+        for future in running:
+            shard = shard_of.pop(future.key)
+            error = future.exception()
+            outcome: Outcome = future.result() if error is None else ShardFailure(shard, _cluster_error(error))
+            following = submit()
+            if following is not None:
+                running.add(following)
+            yield outcome
+    finally:
+        client.cancel(list(running.futures))
+
+
+def _cluster_error(error: BaseException) -> str:
+    if type(error).__name__ == "KilledWorker":
+        return "its workers died (killed, or out of memory); try fewer --workers or a smaller --shard-size"
+    return describe(error)
+
+
+def _is_free(port: int) -> bool:
+    with closing(socket.socket()) as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
