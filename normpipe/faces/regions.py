@@ -17,9 +17,6 @@ from normpipe.batches import Floats, Image
 
 cv2.setNumThreads(1)
 
-_SHRINK_BY_AREA = 2.0
-"""From this reduction on, bilinear sampling alone would alias and pixels are averaged first."""
-
 
 class Border(IntEnum):
     """What stands outside the image."""
@@ -85,28 +82,32 @@ def warp(image: Image, matrix: NDArray[np.float64], size: int, border: Border, c
     """
     shrink = 1.0 / math.sqrt(abs(float(np.linalg.det(matrix[:, :2]))))
     to_output = matrix.copy()
-    if shrink >= _SHRINK_BY_AREA:
-        image, scale, offset = _shrunk_part(image, cv2.invertAffineTransform(matrix), size, shrink)
+    if shrink >= 2:
+        image, scale, offset = _halved_part(image, cv2.invertAffineTransform(matrix), size, int(math.log2(shrink)))
         to_output[:, 2] += matrix[:, :2] @ offset
         to_output[:, :2] = matrix[:, :2] * scale
     # OpenCV counts from pixel centres.
     to_output[:, 2] += to_output[:, :2] @ (0.5, 0.5) - 0.5
-    flags = cv2.INTER_LINEAR
-    warped = cv2.warpAffine(image, to_output, (size, size), flags=flags, borderMode=int(border), borderValue=colour)
+    side = (size, size)
+    warped = cv2.warpAffine(image, to_output, side, flags=cv2.INTER_LINEAR, borderMode=int(border), borderValue=colour)
     return warped.astype(np.uint8, copy=False)
 
 
-def _shrunk_part(
-    image: Image, to_image: NDArray[np.float64], size: int, shrink: float
+def _halved_part(
+    image: Image, to_image: NDArray[np.float64], size: int, times: int
 ) -> tuple[Image, NDArray[np.float64], NDArray[np.float64]]:
-    """The part of the image that the output sees, reduced by pixel averaging, with its scale and offset in image pixels."""
+    """The part of the image that the output sees, halved several times by pixel averaging, with its scale and offset.
+
+    Halving is several times faster than averaging by any other factor; bilinear sampling does the rest, which is less than 2.
+    """
+    factor = 2**times
     corners = np.array([[0, 0], [size, 0], [0, size], [size, size]]) @ to_image[:, :2].T + to_image[:, 2]
     limit = np.array([image.shape[1], image.shape[0]])
-    room = math.ceil(shrink)
-    low = np.clip(np.floor(corners.min(axis=0)).astype(int) - room, 0, limit - 1)
-    high = np.clip(np.ceil(corners.max(axis=0)).astype(int) + room, low + 1, limit)
+    low = np.clip(np.floor(corners.min(axis=0)).astype(int) - factor, 0, limit - 1)
+    high = np.clip(np.ceil(corners.max(axis=0)).astype(int) + factor, low + 1, limit)
+    high = np.minimum(low + np.maximum((high - low) // factor, 1) * factor, limit)
     part = image[low[1] : high[1], low[0] : high[0]]
-    width, height = (max(1, round(extent / shrink)) for extent in (high - low))
-    reduced = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
-    scale = (high - low) / np.array([width, height])
-    return reduced.astype(np.uint8, copy=False), scale, low.astype(np.float64)
+    for _ in range(times):
+        half = (max(part.shape[1] // 2, 1), max(part.shape[0] // 2, 1))
+        part = cv2.resize(part, half, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return part, (high - low) / np.array([part.shape[1], part.shape[0]]), low.astype(np.float64)
