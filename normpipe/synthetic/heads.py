@@ -181,7 +181,7 @@ class HeadRig:
         if unknown:
             raise UsageError(f"the rig has no expression shape {unknown[0]!r}; it has {', '.join(self.expression_names)}")
         if len(identity) > len(self.identity_deltas):
-            raise UsageError(f"the rig has {len(self.identity_deltas)} identity shapes, {len(identity)} coefficients were given")
+            raise UsageError(f"{len(identity)} identity coefficients: the rig has {len(self.identity_deltas)} shapes")
         vertices = self.neutral.copy()
         for name, weight in expression.items():
             vertices += np.float32(weight) * self.expression_deltas[self.expression_names.index(name)]
@@ -200,7 +200,7 @@ class HeadRig:
             weights = np.repeat(facets[:, axis], 3)
             normals[:, axis] = np.bincount(triangles.ravel(), weights, minlength=len(vertices))
         length = np.linalg.norm(normals, axis=1, keepdims=True)
-        return np.divide(normals, length, out=np.zeros_like(normals), where=length > 0)
+        return np.asarray(normals / np.maximum(length, 1e-12), np.float32)
 
     def render(self, params: HeadParams, atlas: Image) -> HeadImage:
         """Draw a head.
@@ -214,7 +214,7 @@ class HeadRig:
         """
         vertices = self.vertices(params.expression, params.identity)
         rotation = rotation_matrix(params.yaw, params.pitch, params.roll)
-        posed = (vertices - PIVOT) @ rotation.T
+        posed = np.asarray((vertices - PIVOT) @ rotation.T, np.float32)
         projected = project(posed, params)
         light = np.asarray(params.light, np.float32)
         lambert = np.clip(self.normals(posed) @ (light / np.linalg.norm(light)), 0.0, None)

@@ -78,8 +78,8 @@ def face_atlas(
         assert points.shape == (LANDMARK_COUNT, 2), points.shape
     inside = _soft_hull(texture_points, texture.shape[:2])
     border = (inside > 0.35) & (inside < 0.95)
-    skin = np.median(texture[border], axis=0)
-    palette = replace(palette or Palette(), skin=tuple(int(value) for value in skin))
+    red, green, blue = (int(value) for value in np.median(texture[border], axis=0))
+    palette = replace(palette or Palette(), skin=(red, green, blue))
     return _compose(rig, palette, texture, _thin_plate_spline(rig_points, texture_points), inside)
 
 
@@ -89,6 +89,7 @@ def fit_face_atlas(
     texture_points: Floats,
     detector: Detector,
     landmarker: Landmarker,
+    *,
     palette: Palette | None = None,
 ) -> Image:
     """Atlas painted with a frontal face, the rig's own landmarks being measured on its hand-drawn frontal render.
@@ -113,9 +114,11 @@ def _identity_warp(points: Floats) -> Floats:
 
 def _compose(rig: HeadRig, palette: Palette, picture: Image, warp: Warp, weight: Floats) -> Image:
     """Fill every tile: the frontal picture where the skin looks at the camera, the palette elsewhere."""
-    tiles: dict[Tile, Floats] = {
-        tile: np.full((_TILE_SIDE, _TILE_SIDE, 3), color, np.float32)
-        for tile, color in ((Tile.GUMS, palette.gums), (Tile.TEETH, palette.teeth), (Tile.SOCKETS, palette.mouth))
+    tiles = {
+        Tile.GUMS: _plain(palette.gums),
+        Tile.TEETH: _plain(palette.teeth),
+        Tile.EYES: _eye(palette),
+        Tile.SOCKETS: _plain(palette.mouth),
     }
     normals = rig.normals(rig.neutral)
     mouth = rig.neutral[list(MULTI_PIE_68[48:])].mean(axis=0)
@@ -123,16 +126,13 @@ def _compose(rig: HeadRig, palette: Palette, picture: Image, warp: Warp, weight:
         positions, covered = _texels(rig, tile, rig.neutral)
         facing = _texels(rig, tile, normals)[0][..., 2]
         at = warp(_front_pixels(positions.reshape(-1, 3))).reshape(_TILE_SIDE, _TILE_SIDE, 2)
-        map_x, map_y = (at[..., axis].astype(np.float32) - 0.5 for axis in range(2))
-        seen = cv2.remap(picture.astype(np.float32), map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        share = cv2.remap(weight, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        seen = _sample(picture.astype(np.float32), at, cv2.BORDER_REPLICATE)
+        share = _sample(weight, at, cv2.BORDER_CONSTANT)
         share *= _smoothstep(facing, 0.1, 0.5) * _smoothstep(positions[..., 2], 1.0, 4.0)
-        unseen = _mix(np.full_like(seen, palette.skin), np.full_like(seen, palette.lips), _mouth(positions, mouth))
-        skin = _mix(unseen, seen, share)
-        colors = _mix(skin, np.full_like(seen, palette.hair), _hair(positions))
+        unseen = _mix(_plain(palette.skin), _plain(palette.lips), _mouth(positions, mouth))
+        colors = _mix(_mix(unseen, seen, share), _plain(palette.hair), _hair(positions))
         tiles[tile] = _extend(colors, covered)
-    tiles[Tile.EYES] = _eye(palette)
-    return np.clip(np.rint(np.concatenate([tiles[tile] for tile in Tile], axis=1)), 0, 255).astype(np.uint8)
+    return _to_uint8(np.concatenate([tiles[tile] for tile in Tile], axis=1))
 
 
 def _texels(rig: HeadRig, tile: Tile, values: Floats) -> tuple[Floats, NDArray[np.bool_]]:
@@ -145,16 +145,16 @@ def _texels(rig: HeadRig, tile: Tile, values: Floats) -> tuple[Floats, NDArray[n
     low, high = wanted.min(axis=0), wanted.max(axis=0)
     scaled = (wanted - low) / (high - low)
     drawn, covered = rasterize(points, local.reshape(-1, 3).astype(np.int32), scaled, (_TILE_SIDE, _TILE_SIDE))
-    return drawn * (high - low) + low, covered
+    return np.asarray(drawn * (high - low) + low, np.float32), covered
 
 
 def _extend(colors: Floats, covered: NDArray[np.bool_]) -> Floats:
     """Repeat each covered texel into the empty ones nearest to it, so that look-ups at seams find skin."""
     uncovered = (~covered).astype(np.uint8)
     _, labels = cv2.distanceTransformWithLabels(uncovered, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-    by_label = np.zeros((labels.max() + 1, 3), np.float32)
+    by_label: Floats = np.zeros((labels.max() + 1, 3), np.float32)
     by_label[labels[covered]] = colors[covered]
-    return by_label[labels]
+    return np.asarray(by_label[labels])
 
 
 def _eye(palette: Palette) -> Floats:
@@ -162,9 +162,9 @@ def _eye(palette: Palette) -> Floats:
     across = ((np.arange(_TILE_SIDE) + 0.5) / _TILE_SIDE - 0.5) * EYE_TILE
     radius = np.hypot(across[:, None], across[None, :]).astype(np.float32)
     iris = np.asarray(palette.iris, np.float32)
-    colors = np.full((_TILE_SIDE, _TILE_SIDE, 3), palette.sclera, np.float32)
+    colors = _plain(palette.sclera)
     for outer, color in ((0.64, iris * 0.5), (0.56, iris), (0.26, iris * 0.1)):
-        colors = _mix(colors, np.broadcast_to(color, colors.shape), 1 - _smoothstep(radius, outer - 0.03, outer + 0.03))
+        colors = _mix(colors, color, 1 - _smoothstep(radius, outer - 0.03, outer + 0.03))
     return colors
 
 
@@ -198,8 +198,8 @@ def _draw_front(points: Floats, palette: Palette) -> Image:
         _apply(layer, color, blur)
 
     def _apply(layer: Floats, color: Color, blur: float) -> None:
-        share = cv2.GaussianBlur(layer, (0, 0), blur * scale)
-        picture[:] = _mix(picture, np.broadcast_to(np.float32(color), picture.shape), share)
+        share = np.asarray(cv2.GaussianBlur(layer, (0, 0), blur * scale), np.float32)
+        picture[:] = _mix(picture, np.array(color, np.float32), share)
 
     flush: Color = (214, 130, 118)
     for cheek in ((48, 31, 36, 1), (54, 35, 45, 15)):
@@ -216,7 +216,7 @@ def _draw_front(points: Floats, palette: Palette) -> Image:
     stroke(points[31:36], palette.brows, 0.2, 0.2, 0.35)
     fill(points[48:60], palette.lips, 0.12, 0.9)
     stroke(points[[48, 60, 61, 62, 63, 64, 54]], palette.mouth, 0.14, 0.07, 0.8)
-    return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+    return _to_uint8(picture)
 
 
 def _front_points(rig: HeadRig) -> Floats:
@@ -233,8 +233,9 @@ def _soft_hull(points: Floats, size: tuple[int, int]) -> Floats:
     mask = np.zeros(size, np.uint8)
     hull = cv2.convexHull(points.astype(np.float32))
     cv2.fillConvexPoly(mask, np.rint(hull).astype(np.int32), 1)
-    distance = cv2.distanceTransform(cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT), cv2.DIST_L2, 5)[1:-1, 1:-1]
-    return _smoothstep(distance, 0.0, 0.12 * float(np.ptp(points[:, 0])))
+    framed = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT)  # the picture's edge is an outline too
+    distance = np.asarray(cv2.distanceTransform(framed, cv2.DIST_L2, 5), np.float32)[1:-1, 1:-1]
+    return _smoothstep(np.asarray(distance), 0.0, 0.12 * float(np.ptp(points[:, 0])))
 
 
 def _thin_plate_spline(source: Floats, target: Floats) -> Warp:
@@ -261,13 +262,27 @@ def _thin_plate_spline(source: Floats, target: Floats) -> Warp:
 
 
 def _tps_kernel(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    squared = np.square(a[:, None, :] - b[None, :, :]).sum(axis=2)
-    return squared * np.log(squared + 1e-12)
+    squared: NDArray[np.float64] = np.square(a[:, None, :] - b[None, :, :]).sum(axis=2)
+    return np.asarray(squared * np.log(squared + 1e-12))
 
 
 def _smoothstep(values: Floats, low: float, high: float) -> Floats:
     t = np.clip((values - low) / (high - low), 0.0, 1.0)
     return np.asarray(t * t * (3 - 2 * t), np.float32)
+
+
+def _sample(picture: Floats, at: Floats, border: int) -> Floats:
+    """Bilinear look-up at pixel positions (h, w, 2) whose origin is the outer corner; cv2 counts from pixel centres."""
+    sampled = cv2.remap(picture, at[..., 0] - 0.5, at[..., 1] - 0.5, cv2.INTER_LINEAR, borderMode=border)
+    return np.asarray(sampled, np.float32)
+
+
+def _plain(color: Color) -> Floats:
+    return np.full((_TILE_SIDE, _TILE_SIDE, 3), color, np.float32)
+
+
+def _to_uint8(values: Floats) -> Image:
+    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
 
 
 def _mix(under: Floats, over: Floats, share: Floats) -> Floats:
