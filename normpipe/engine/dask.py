@@ -6,15 +6,19 @@ come back; images never travel. A window of two shards per worker keeps every wo
 progress comes as worker events between completions.
 """
 
+# mypy: disallow-untyped-calls=False
+# (distributed types its classes but not their constructors)
+
 import logging
 import secrets
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 
 import dask
-from distributed import Client, Future, LocalCluster, Worker, WorkerPlugin, as_completed, get_worker
+from distributed import Client, Future, KilledWorker, LocalCluster, Worker, WorkerPlugin, as_completed, get_worker
 
 from normpipe.engine.tasks import Advance, Shard
 from normpipe.engine.threads import SINGLE_THREADED
@@ -90,7 +94,7 @@ class DaskExecutor:
         return cluster
 
 
-class _WorkPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
+class _WorkPlugin(WorkerPlugin):
     """Carries the work to a worker and prepares it there."""
 
     idempotent = True
@@ -109,40 +113,37 @@ class _WorkPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no typ
 
 def _do(plugin: str, shard: Shard) -> Outcome:
     """Run on a worker."""
-    outcome: Outcome = get_worker().plugins[plugin].do(shard)
-    return outcome
+    found = get_worker().plugins[plugin]
+    assert isinstance(found, _WorkPlugin)
+    return found.do(shard)
 
 
 def _windowed(client: Client, plugin: str, shards: Sequence[Shard], window: int) -> Iterator[Outcome]:
     waiting = iter(shards)
-    shard_of: dict[str, Shard] = {}
+    shard_of: dict[Future[Outcome], Shard] = {}
 
-    def submit() -> Future | None:
-        shard = next(waiting, None)
-        if shard is None:
-            return None
-        future = client.submit(_do, plugin, shard, key=f"{plugin}-{shard.name}", pure=False)
-        shard_of[future.key] = shard
+    def submit(shard: Shard) -> Future[Outcome]:
+        future = client.submit(_do, plugin, shard, pure=False)
+        shard_of[future] = shard
         return future
 
-    running = as_completed([future for future in (submit() for _ in range(window)) if future is not None])
+    running = as_completed([submit(shard) for shard in islice(waiting, window)])
     try:
         for future in running:
-            shard = shard_of.pop(future.key)
-            error = future.exception()
-            outcome: Outcome = future.result() if error is None else ShardFailure(shard, _cluster_error(error))
-            following = submit()
-            if following is not None:
-                running.add(following)
-            yield outcome
+            for shard in islice(waiting, 1):
+                running.add(submit(shard))
+            yield _outcome(future, shard_of.pop(future))
     finally:
-        client.cancel(list(running.futures))
+        client.cancel(list(shard_of))
 
 
-def _cluster_error(error: BaseException) -> str:
-    if type(error).__name__ == "KilledWorker":
-        return "its workers died (killed, or out of memory); try fewer --workers or a smaller --shard-size"
-    return describe(error)
+def _outcome(future: Future[Outcome], shard: Shard) -> Outcome:
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if isinstance(error, KilledWorker):
+        return ShardFailure(shard, "its workers died (killed, or out of memory); try fewer --workers or a smaller --shard-size")
+    return ShardFailure(shard, describe(error))
 
 
 def _is_free(port: int) -> bool:

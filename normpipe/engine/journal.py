@@ -42,6 +42,10 @@ class Journal:
         write_bytes(self._path(shard), _to_json(record))
         return record
 
+    def withdraw(self, shard: Shard) -> None:
+        """Take a record back before its shard is rewritten."""
+        self._path(shard).unlink(missing_ok=True)
+
     def committed(self, shards: list[Shard]) -> list[ShardRecord]:
         """Records of those shards that are done, in order; a damaged record or a file of another size counts as not done."""
         records = (self._read(shard) for shard in shards)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from normpipe.engine.journal import JOURNAL_FOLDER, Journal, ShardRecord
-from normpipe.engine.plan import Plan
+from normpipe.engine.plan import PLAN_FILE, Plan, read_plan
 from normpipe.engine.progress import Progress
 from normpipe.engine.tasks import ShardTask
 from normpipe.engine.work import Executor, ShardFailure, Work
+from normpipe.errors import UsageError
 from normpipe.records import FORMAT_VERSION, Reason, ReasonClass
 from normpipe.shards.atomic import remove_leftovers, write_bytes
 
@@ -54,6 +55,7 @@ def execute(
     task: ShardTask,
     executor: Executor,
     progress: Progress,
+    *,
     folders: Sequence[str],
     retry_failed: bool = False,
 ) -> RunSummary:
@@ -76,11 +78,14 @@ def execute(
         remove_leftovers(out / folder)
     remove_leftovers(out)
     journal = Journal(out, plan.fingerprint.digest)
-    done = {r.shard for r in journal.committed(plan.shards) if not (retry_failed and _may_pass_again(r))}
-    pending = [shard for shard in plan.shards if shard not in done]
+    done = set()
     for record in journal.committed(plan.shards):
-        if record.shard in done:
-            progress.resume(record.shard.rows, record.result.ok, sum(record.result.failed.values()))
+        if retry_failed and _may_pass_again(record):
+            journal.withdraw(record.shard)
+            continue
+        done.add(record.shard)
+        progress.resume(record.shard.rows, record.result.ok, sum(record.result.failed.values()))
+    pending = [shard for shard in plan.shards if shard not in done]
     failures = []
     frames, started = 0, time.monotonic()
     if pending:
@@ -118,6 +123,18 @@ def summarize(
         seconds_by_stage=dict(stages),
         failures=failures,
     )
+
+
+def read_summary(out: Path) -> RunSummary:
+    """What a run's folder holds, whether the run is finished, interrupted or going on.
+
+    Raises:
+        UsageError: `out` is not the folder of a run.
+    """
+    plan = read_plan(out)
+    if plan is None:
+        raise UsageError(f"{out.name}: not a run's folder (it has no {PLAN_FILE}); name the OUT of `normpipe run`")
+    return summarize(plan, Journal(out, plan.fingerprint.digest), _earlier_rate(out))
 
 
 def _may_pass_again(record: ShardRecord) -> bool:

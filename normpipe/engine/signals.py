@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as an exception in the main thread, so that `with` blocks clean up and the exit code tells which it was."""
+"""SIGINT and SIGTERM as an exception in the main thread: `with` blocks clean up, and the exit code tells which it was."""
 
 import signal
 import threading

@@ -1,7 +1,7 @@
 """One thread per process, said to every library by name.
 
-Shards are the unit of parallelism; libraries that start threads of their own would fight over the cores, and some of them (BLAS)
-return other bits with another number of threads.
+Shards are the unit of parallelism; libraries that start threads of their own would fight over the cores, and some of them
+(BLAS) return other bits with another number of threads.
 """
 
 import os

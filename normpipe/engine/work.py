@@ -55,7 +55,7 @@ class Executor(Protocol):
 
 
 def describe(error: BaseException) -> str:
-    """One line on an exception, free of paths: our own messages whole, the system's word, else the type and the code's place."""
+    """One line on an exception, free of paths: our own messages whole, the system's word, or type and place in the code."""
     if isinstance(error, NormpipeError):
         return str(error)
     if isinstance(error, OSError) and error.errno is not None:

@@ -46,15 +46,18 @@ def iter_batches(
         batch_rows: Largest number of rows of a batch.
     """
     for part in committed_parts(out, table):
-        with pq.ParquetFile(part) as file:
-            yield from file.iter_batches(batch_size=batch_rows, columns=None if columns is None else list(columns))
+        yield from _part_batches(part, columns, batch_rows)
 
 
-def iter_rows(
-    out: Path, table: TableName = "shards", columns: Sequence[str] | None = None
-) -> Iterator[dict[str, object]]:
+def iter_rows(out: Path, table: TableName = "shards", columns: Sequence[str] | None = None) -> Iterator[dict[str, object]]:
     """As iter_batches, one row at a time as a mapping of column names to Python values."""
-    for batch in iter_batches(out, table, columns):
+    for part in committed_parts(out, table):
+        yield from iter_part(part, columns)
+
+
+def iter_part(part: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, object]]:
+    """Rows of one part, in order."""
+    for batch in _part_batches(part, columns, _BATCH_ROWS):
         yield from batch.to_pylist()
 
 
@@ -75,7 +78,8 @@ def find_rows(out: Path, sample_id: str, table: TableName = "shards") -> list[di
 def read_slice(path: Path, start: int, stop: int) -> pa.Table:
     """Rows [start, stop) of one Parquet file, touching only the row groups that hold them."""
     with pq.ParquetFile(path) as file:
-        groups, first, before = [], 0, 0
+        groups: list[int] = []
+        first, before = 0, 0
         for index in range(file.num_row_groups):
             rows = file.metadata.row_group(index).num_rows
             if before < stop and before + rows > start:
@@ -84,3 +88,8 @@ def read_slice(path: Path, start: int, stop: int) -> pa.Table:
                 groups.append(index)
             before += rows
         return file.read_row_groups(groups).slice(start - first, stop - start)
+
+
+def _part_batches(part: Path, columns: Sequence[str] | None, batch_rows: int) -> Iterator[pa.RecordBatch]:
+    with pq.ParquetFile(part) as file:
+        yield from file.iter_batches(batch_size=batch_rows, columns=None if columns is None else list(columns))

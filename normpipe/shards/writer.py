@@ -50,9 +50,7 @@ class ShardWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         if kind is not None:
             self._writer.close()
             self._file.__exit__(kind, error, traceback)
@@ -68,14 +66,6 @@ class ShardWriter:
         self._writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
         self._pending = table.slice(rows).to_batches()
         self._pending_rows -= rows
-
-
-def write_table(target: Path, table: pa.Table) -> Written:
-    """Write a whole table with the layout of a shard."""
-    with ShardWriter(target, table.schema.remove_metadata()) as writer:
-        for batch in table.to_batches():
-            writer.append(batch)
-    return writer.written
 
 
 def with_metadata(schema: pa.Schema) -> pa.Schema:
