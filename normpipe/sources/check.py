@@ -1,0 +1,136 @@
+"""Is every value of a manifest one that the vocabulary knows, every sample_id unique, and every file there?
+
+The checks run column by column on batches, so ten million rows need no more memory than their sample ids.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from normpipe.errors import UsageError
+from normpipe.records import ACTION_UNITS, EMOTIONS, MANIFEST_SCHEMA
+from normpipe.sources.columns import shown
+from normpipe.sources.problems import Problems
+from normpipe.sources.root import Root, uri_to_path
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "frame": (0, np.inf),
+    "pts": (-np.inf, np.inf),
+    "timestamp": (-np.inf, np.inf),
+    "valence": (-1, 1),
+    "arousal": (-1, 1),
+    "weight": (0, np.inf),
+    **{f"au_occurrence_{au:02d}": (0, 1) for au in ACTION_UNITS},
+    **{f"au_intensity_{au:02d}": (0, 5) for au in ACTION_UNITS},
+}
+
+
+class Checker:
+    """Checks the batches of one manifest, in order; `finish` ends with what needs all of them.
+
+    Args:
+        problems: Receives what is found.
+        root: Where the files should be; None leaves them unchecked.
+    """
+
+    def __init__(self, problems: Problems, root: Root | None = None) -> None:
+        self._problems = problems
+        self._root = root
+        self._remote_files: frozenset[str] | None = None
+        self._sample_ids: list[pa.Array] = []
+        self._numbers: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = []
+
+    def add(self, batch: pa.RecordBatch, numbers: Sequence[int]) -> None:
+        """Check one batch in MANIFEST_SCHEMA; `numbers` are the line or row numbers of its rows."""
+        for name in ("sample_id", "uri"):
+            column = batch.column(name)
+            self._report(pc.fill_null(pc.equal(column, ""), True), numbers, name, None, "is empty")
+        self._check_uris(batch.column("uri"), numbers)
+        emotions = batch.column("emotion")
+        unknown = pc.and_(pc.is_valid(emotions), pc.invert(pc.is_in(emotions, value_set=pa.array(EMOTIONS))))
+        self._report(unknown, numbers, "emotion", emotions, f"is none of {', '.join(EMOTIONS)}")
+        for name, (low, high) in _RANGES.items():
+            self._check_range(batch.column(name), name, low, high, numbers)
+        for name in ("box", "five_points", "emotion_votes"):
+            self._check_list(batch.column(name), name, numbers)
+        self._sample_ids.append(batch.column("sample_id"))
+        self._numbers.append(np.asarray(numbers, np.int64))
+
+    def finish(self) -> None:
+        """Find the sample ids that stand there more than once."""
+        if not self._sample_ids:
+            return
+        ids = pa.chunked_array(self._sample_ids, pa.string())
+        if pc.count_distinct(ids).as_py() == len(ids) - ids.null_count:
+            return
+        counts = pc.value_counts(ids.drop_null())
+        repeated = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
+        rows = pc.indices_nonzero(pc.is_in(ids, value_set=repeated)).to_numpy()
+        numbers = np.concatenate(self._numbers)[rows]
+        first: dict[str, int] = {}
+        for sample_id, number in zip(ids.take(rows).to_pylist(), numbers.tolist(), strict=True):
+            if sample_id in first:
+                unit = self._problems.unit
+                self._problems.add(number, f"sample_id: {shown(sample_id)} is already that of {unit} {first[sample_id]}")
+            else:
+                first[sample_id] = number
+
+    def _check_uris(self, column: pa.Array, numbers: Sequence[int]) -> None:
+        for uri in pc.unique(column.drop_null()).to_pylist():
+            try:
+                uri_to_path(uri)
+                missing = self._root is not None and uri and not self._exists(uri)
+            except UsageError:
+                if uri:
+                    self._problems.add(numbers[pc.index(column, uri).as_py()], f"uri: {shown(uri)} is no path below ROOT")
+                continue
+            if missing:
+                self._problems.add(numbers[pc.index(column, uri).as_py()], f"uri: there is no file {shown(uri)} below ROOT")
+
+    def _exists(self, uri: str) -> bool:
+        assert self._root is not None
+        if self._root.is_local:
+            return self._root.exists(uri)
+        if self._remote_files is None:  # one listing instead of a request per file
+            self._remote_files = frozenset(self._root.walk())
+        return uri in self._remote_files
+
+    def _check_range(self, column: pa.Array, name: str, low: float, high: float, numbers: Sequence[int]) -> None:
+        if column.null_count == len(column):
+            return
+        if pa.types.is_floating(column.type):
+            self._report(pc.invert(pc.is_finite(column)), numbers, name, column, "is not a finite number")
+        outside = pc.or_(pc.less(column, low), pc.greater(column, high)) if low > -np.inf else None
+        if outside is not None:
+            finite = pc.is_finite(column)
+            limit = f"is not within {low:g} and {high:g}" if high < np.inf else f"is less than {low:g}"
+            self._report(pc.and_(outside, finite), numbers, name, column, limit)
+
+    def _check_list(self, column: pa.Array, name: str, numbers: Sequence[int]) -> None:
+        for index in np.flatnonzero(column.is_valid()).tolist():
+            values = np.array(column[index].as_py(), np.float64)
+            if not np.isfinite(values).all():
+                self._problems.add(numbers[index], f"{name}: a number is missing or not finite")
+            elif name == "box" and not (values[2] > values[0] and values[3] > values[1]):
+                self._problems.add(numbers[index], f"{name}: x1 and y1 must be greater than x0 and y0")
+            elif name == "emotion_votes" and (values < 0).any():
+                self._problems.add(numbers[index], f"{name}: a number is less than 0")
+
+    def _report(self, bad: pa.Array, numbers: Sequence[int], name: str, column: pa.Array | None, message: str) -> None:
+        for index in pc.indices_nonzero(pc.fill_null(bad, False)).to_pylist():
+            value = "" if column is None else f" {shown(column[index].as_py())}"
+            self._problems.add(numbers[index], f"{name}:{value} {message}")
+
+
+def check_columns(names: Sequence[str], problems: Problems) -> None:
+    """Note columns that a manifest must have and columns that it does not know."""
+    for name in ("sample_id", "uri"):
+        if name not in names:
+            problems.add(None, f"column {name} is missing")
+    for name in names:
+        if name not in MANIFEST_SCHEMA.names:
+            problems.add(
+                None, f"column {shown(name)} is none of a manifest's (a table of another form: `normpipe manifest build table`)"
+            )
