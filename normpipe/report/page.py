@@ -202,7 +202,7 @@ def _plot(histogram: Histogram) -> _Plot:
         low=measure.low,
         middle=(measure.low * measure.high) ** 0.5 if measure.logarithmic else (measure.low + measure.high) / 2,
         high=measure.high,
-        mean=f"{histogram.mean:.{digits}f}",
+        mean=f"{histogram.mean:z.{digits}f}",
         clipped=histogram.below + histogram.above,
         path="".join(steps) + "L40 100Z",
     )

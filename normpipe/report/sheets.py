@@ -146,9 +146,9 @@ def draw_sheet(title: str, rows: Sequence[SheetRow], hash_ids: bool = False) -> 
 
 
 def shown_id(row: SheetRow, hash_ids: bool) -> str:
-    """Id as captions write it: printable characters only, and the face's index where a frame has several."""
+    """Id as captions write it: escaped to the ASCII that the bundled font can draw, with the face's index where it is not 0."""
     name = sha256(row.sample_id.encode()).hexdigest()[:12] if hash_ids else row.sample_id
-    name = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name)
+    name = name.encode("unicode_escape").decode("ascii")
     return f"{name} · face {row.face_index}" if row.face_index else name
 
 
@@ -210,8 +210,7 @@ def _scores(measures: dict[str, float]) -> str:
         ("eye_distance", "eyes {:.0f} px"),
         ("sharpness", "sharp {:.0f}"),
     )
-    text = "  ·  ".join(text.format(measures[column]) for column, text in formats if column in measures)
-    return text.replace("-", "\N{MINUS SIGN}")
+    return "  ·  ".join(text.format(measures[column]) for column, text in formats if column in measures)
 
 
 def _shorten(text: str, width: int, size: int) -> str:

@@ -256,7 +256,7 @@ def _thin_plate_spline(source: Floats, target: Floats) -> Warp:
             part = at[start : start + 16384]
             basis = np.column_stack([_tps_kernel(part, nodes), np.ones(len(part)), part])
             result[start : start + 16384] = basis @ solution
-        return result.astype(np.float32)
+        return np.asarray(result, np.float32)
 
     return warp
 

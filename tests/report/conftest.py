@@ -67,6 +67,10 @@ def oval_landmarks(size: int) -> list[float]:
     return points.astype(np.float32).ravel().tolist()
 
 
+def _write(rows: list[dict[str, object]], schema: pa.Schema, path: Path) -> None:
+    pq.write_table(pa.Table.from_pylist(rows, schema), path, row_group_size=16)
+
+
 @pytest.fixture
 def write_run(tmp_path: Path) -> Callable[[Run], Path]:
     """Write a Run and get its folder; source pictures lie in the folder `root` beside it."""
@@ -96,12 +100,12 @@ def write_run(tmp_path: Path) -> Callable[[Run], Path]:
             manifest.append({"sample_id": row.sample_id, "uri": uri})
             if row.reason not in {Reason.VANISHED}:
                 cv2.imwrite(str(root / uri), drawn_face(number, size)[..., ::-1])
-        pq.write_table(pa.Table.from_pylist(manifest, MANIFEST_SCHEMA), out / "manifest.parquet", row_group_size=16)
+        _write(manifest, MANIFEST_SCHEMA, out / "manifest.parquet")
         for index, start in enumerate(range(0, len(pairs), run.part_rows)):
             stop = start + run.part_rows
             name = f"part-{index:05d}"
-            pq.write_table(pa.Table.from_pylist(pairs[start:stop], PAIRS_SCHEMA), out / "shards" / f"{name}.parquet", row_group_size=16)
-            pq.write_table(pa.Table.from_pylist(faces[start:stop], FACES_SCHEMA), out / "faces" / f"{name}.parquet", row_group_size=16)
+            _write(pairs[start:stop], PAIRS_SCHEMA, out / "shards" / f"{name}.parquet")
+            _write(faces[start:stop], FACES_SCHEMA, out / "faces" / f"{name}.parquet")
             (out / "journal" / f"{name}.json").write_text("{}")
         plan = {"fingerprint": "ab" * 32, "fingerprint_parts": run.parts, "producer": "normpipe 0", "shards": 1}
         (out / "plan.json").write_text(json.dumps(plan))
