@@ -1,9 +1,12 @@
 """`normpipe status`, `show` and `export`: looking into a run's folder."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
 import click
+
+from normpipe.errors import UsageError
 
 _OUT = click.argument("out", metavar="OUT", type=click.Path(path_type=Path, file_okay=False, exists=True))
 
@@ -20,26 +23,49 @@ def status(out: Path) -> None:
     click.echo(summary_text(read_summary(out)))
 
 
-@click.command(epilog="\b\nExample:\n  normpipe show out/ A000014 -o A000014.png")
+@click.command(epilog="\b\nExample:\n  normpipe show out/ A000014.jpg -o A000014.png --root photos/")
 @_OUT
 @click.argument("sample_id")
 @click.option(
     "-o", "--output", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Write the pictures as PNG."
 )
-def show(out: Path, sample_id: str, output: Path | None) -> None:
-    """Print all columns of a sample's rows, and with -o write its pictures side by side."""
-    from normpipe.errors import UsageError
-    from normpipe.shards.reader import find_rows
-    from normpipe.shards.show import describe_row, side_by_side
+@click.option("--root", metavar="URL", help="Where the source files lie; adds the source to the pictures.")
+def show(out: Path, sample_id: str, output: Path | None, root: str | None) -> None:
+    """Print all columns of a sample's rows; with -o also write source, aligned crop and normalized image side by side."""
+    from normpipe.shards.reader import find_rows, read_slice
 
-    rows = find_rows(out, sample_id)
-    if not rows:
+    places = find_rows(out, sample_id)
+    if not places:
         raise UsageError(f"{out.name}: no sample {sample_id!r} among the committed shards")
-    for row in rows:
-        click.echo(describe_row(row))
-    if output is not None:
-        output.write_bytes(side_by_side(rows))
-        click.echo(f"wrote {output.name}")
+    for part, index in places:
+        click.echo("\n".join(_columns(read_slice(part, index, index + 1).to_pylist()[0])))
+    if output is None:
+        return
+    import cv2
+
+    from normpipe.report.rows import read_rows
+    from normpipe.report.side_by_side import side_by_side
+    from normpipe.report.survey import RowAddress
+    from normpipe.shards.atomic import write_bytes
+    from normpipe.sources.root import Root
+
+    rows = read_rows(out, [RowAddress(part.stem, index) for part, index in places], None if root is None else Root(root))
+    picture = side_by_side(list(rows.values()))
+    if picture is None:
+        raise UsageError(f"{sample_id!r}: it failed and has no picture; the columns above say why")
+    write_bytes(output, cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes())
+    click.echo(f"wrote {output}")
+
+
+def _columns(row: Mapping[str, object]) -> Iterator[str]:
+    """Name and value of every column that has one; of an image, its size."""
+    for name, value in row.items():
+        if isinstance(value, dict):
+            yield f"{name}: {len(value['bytes'])} bytes"
+        elif isinstance(value, list):
+            yield f"{name}: {' '.join(f'{number:g}' for number in value)}"
+        elif value is not None:
+            yield f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}"
 
 
 @click.command(epilog="\b\nExamples:\n  normpipe export out/ pictures/\n  normpipe export out/ tars/ --as webdataset")

@@ -61,17 +61,13 @@ def iter_part(part: Path, columns: Sequence[str] | None = None) -> Iterator[dict
         yield from batch.to_pylist()
 
 
-def find_rows(out: Path, sample_id: str, table: TableName = "shards") -> list[dict[str, object]]:
-    """All rows of one sample (several when a frame has several faces), in order; reads images of matching groups alone."""
+def find_rows(out: Path, sample_id: str, table: TableName = "shards") -> list[tuple[Path, int]]:
+    """Where the rows of one sample are (several when a frame has several faces): file and row in it, in order."""
     for part in committed_parts(out, table):
-        with pq.ParquetFile(part) as file:
-            rows: list[dict[str, object]] = []
-            for group in range(file.num_row_groups):
-                found = pc.equal(file.read_row_group(group, columns=["sample_id"])["sample_id"], sample_id)
-                if pc.any(found).as_py():
-                    rows += file.read_row_group(group).filter(found).to_pylist()
-            if rows:
-                return rows
+        ids = pq.read_table(part, columns=["sample_id"])["sample_id"]
+        places = pc.indices_nonzero(pc.equal(ids, sample_id)).to_pylist()
+        if places:
+            return [(part, place) for place in places]
     return []
 
 

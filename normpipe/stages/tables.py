@@ -100,8 +100,10 @@ def _outcome(failures: Sequence[Failure | None]) -> dict[str, list[str | None]]:
 def _geometry(faces: Sequence[Face | Failure]) -> dict[str, object]:
     found = [None if isinstance(face, Failure) else face for face in faces]
     return {
-        "box": _fixed_lists([face and face.box for face in found], FACES_SCHEMA.field("box").type),
-        "five_points": _fixed_lists([face and face.five_points for face in found], FACES_SCHEMA.field("five_points").type),
+        "box": _fixed_lists([None if face is None else face.box for face in found], FACES_SCHEMA.field("box").type),
+        "five_points": _fixed_lists(
+            [None if face is None else face.five_points for face in found], FACES_SCHEMA.field("five_points").type
+        ),
         "yaw": [face and float(face.pose[0]) for face in found],
         "pitch": [face and float(face.pose[1]) for face in found],
         "roll": [face and float(face.pose[2]) for face in found],
