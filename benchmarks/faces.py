@@ -2,12 +2,13 @@
 
     python benchmarks/faces.py --yunet face_detection_yunet_2026may.onnx --portraits congress-portraits --clips sign-videos
 
-Four measurements: portraits (all accounted for, five points), the same portraits as tight and tiny crops, clips (every frame,
-faces by size), and tiles of those clips without a face. YuNet runs on portraits enlarged twice, because its points are coarse
+Five measurements: portraits (all accounted for, five points), the same portraits as tight and tiny crops, the time that one
+takes, clips (every frame, faces by size), and tiles of those clips without a face. YuNet runs on portraits enlarged twice, because its points are coarse
 on small faces.
 """
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normpipe.batches import Face, Floats, Frame, FrameRef, Image
-from normpipe.config import Detect, FacePolicy
+from normpipe.config import Align, Detect, FacePolicy
 from normpipe.faces import build_detector
 from normpipe.faces.boxes import iou
 from normpipe.faces.embedded import EmbeddedEngine
+from normpipe.stages.align import align
 from normpipe.stages.detect import detect
 
 Figures = dict[str, float | int]
@@ -45,9 +47,10 @@ class YuNet:
         _, found = self._network.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         if found is None:
             return np.zeros((0, 15), np.float32)
-        found = found[found[:, 14] >= min_score]
-        found[:, 2:4] += found[:, :2]
-        return np.asarray(found[np.argsort(-found[:, 14], kind="stable")], np.float32)
+        rows = np.asarray(found, np.float32)
+        rows = rows[rows[:, 14] >= min_score]
+        rows[:, 2:4] += rows[:, :2]
+        return rows[np.argsort(-rows[:, 14], kind="stable")]
 
 
 def _faces(engine: EmbeddedEngine, policy: FacePolicy, images: Sequence[Image]) -> list[list[Face]]:
@@ -80,7 +83,7 @@ def _reference(yunet: YuNet, image: Image) -> Floats | None:
     found = yunet.faces(np.asarray(cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC), np.uint8), 0.5)
     if not len(found):
         return None
-    largest = found[np.argmax(np.prod(found[:, 2:4] - found[:, :2], axis=1))].copy()
+    largest: Floats = found[np.argmax(np.prod(found[:, 2:4] - found[:, :2], axis=1))].copy()
     largest[:14] /= 2
     return largest
 
@@ -93,14 +96,35 @@ def portraits(engine: EmbeddedEngine, yunet: YuNet, folder: Path) -> dict[str, F
     table = {"portraits": _point_figures(faces, references)}
     for share in (1.0, 0.8):
         for side, grey in ((100, False), (48, True)):
-            cuts = [_cut(image, known, share, side, grey) for image, known in zip(images, references, strict=True) if known is not None]
+            cuts = [
+                _cut(image, known, share, side, grey)
+                for image, known in zip(images, references, strict=True)
+                if known is not None
+            ]
             found = _faces(engine, FacePolicy.LARGEST, [cut for cut, _ in cuts])
             table[f"crops {share} {side} px {'grey' if grey else 'rgb'}"] = _point_figures(found, [known for _, known in cuts])
+    table["time per portrait of 512 px, ms"] = _times(engine, images[:100])
     return table
 
 
+def _times(engine: EmbeddedEngine, images: Sequence[Image]) -> Figures:
+    """Median milliseconds of the steps, one picture after the other."""
+    steps: list[tuple[float, float]] = []
+    for image in images:
+        picture = np.asarray(cv2.resize(image, (512, 512), interpolation=cv2.INTER_CUBIC), np.uint8)
+        start = time.perf_counter()
+        row = detect([Frame(FrameRef("", ""), picture, None)], engine, engine, Detect())[0]
+        middle = time.perf_counter()
+        align(row, 256, Align())
+        steps.append((middle - start, time.perf_counter() - middle))
+    detection, alignment = 1e3 * np.median(steps, axis=0)
+    return {"detect": float(detection), "align": float(alignment)}
+
+
 def _point_figures(faces: Sequence[Sequence[Face]], references: Sequence[Floats | None]) -> Figures:
-    errors = [_point_error(found[0], known) for found, known in zip(faces, references, strict=True) if found and known is not None]
+    errors = [
+        _point_error(found[0], known) for found, known in zip(faces, references, strict=True) if found and known is not None
+    ]
     return {
         "pictures": len(faces),
         "ok": sum(bool(found) for found in faces),
@@ -147,7 +171,7 @@ def clips(engine: EmbeddedEngine, yunet: YuNet, folder: Path, stride: int, seed:
         references = yunet.faces(image, 0.3)
         boxes = np.array([face.box for face in _faces(engine, FacePolicy.ALL, [image])[0]], np.float32).reshape(-1, 4)
         frames, total = frames + 1, total + len(boxes)
-        unmatched += sum(not len(references) or iou(box, references).max() < 0.1 for box in boxes)
+        unmatched += sum(not len(references) or float(iou(box, references).max()) < 0.1 for box in boxes)
         for reference in references[references[:, 14] >= 0.8]:
             size = float((reference[2:4] - reference[:2]).max())
             for name, (low, high) in sizes.items():
@@ -159,7 +183,12 @@ def clips(engine: EmbeddedEngine, yunet: YuNet, folder: Path, stride: int, seed:
     chosen = [tile for _, tile in sorted(tiles, key=lambda entry: entry[0])[:_TILES]]
     found = _faces(engine, FacePolicy.ALL, chosen)
     table: dict[str, Figures] = {
-        f"clips {name}": {"frames": frames, "faces": known[name], "matched": matched[name], "share": matched[name] / max(known[name], 1)}
+        f"clips {name}": {
+            "frames": frames,
+            "faces": known[name],
+            "matched": matched[name],
+            "share": matched[name] / max(known[name], 1),
+        }
         for name in sizes
     }
     table["clips, faces that touch no reference"] = {"frames": frames, "faces": total, "untouched": unmatched}
@@ -172,19 +201,24 @@ def _empty_tiles(image: Image, references: NDArray[np.float32], generator: np.ra
     """At most one random tile of the frame, with a random rank, if no reference touches it."""
     x, y = (int(generator.integers(0, extent - _TILE + 1)) for extent in (image.shape[1], image.shape[0]))
     rank = float(generator.random())
-    apart = (references[:, 0] >= x + _TILE) | (references[:, 2] <= x) | (references[:, 1] >= y + _TILE) | (references[:, 3] <= y)
+    apart = (
+        (references[:, 0] >= x + _TILE) | (references[:, 2] <= x) | (references[:, 1] >= y + _TILE) | (references[:, 3] <= y)
+    )
     return [(rank, image[y : y + _TILE, x : x + _TILE].copy())] if apart.all() else []
 
 
 @click.command()
 @click.option("--yunet", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True, help="YuNet's ONNX file.")
-@click.option("--portraits", "portrait_folder", type=click.Path(exists=True, file_okay=False, path_type=Path), help="JPEG portraits.")
+@click.option(
+    "--portraits", "portrait_folder", type=click.Path(exists=True, file_okay=False, path_type=Path), help="JPEG portraits."
+)
 @click.option("--clips", "clip_folder", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Clips and GIFs.")
 @click.option("--stride", default=1, show_default=True, help="Every n-th frame.")
 @click.option("--seed", default=0, show_default=True, help="Of the tiles.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here too.")
 def main(
+    *,
     yunet: Path,
     portrait_folder: Path | None,
     clip_folder: Path | None,

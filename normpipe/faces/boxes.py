@@ -16,7 +16,8 @@ def iou(box: Floats, boxes: Floats) -> Floats:
     areas = np.prod(np.maximum(boxes[:, 2:4] - boxes[:, :2], 0), axis=1)
     area = np.prod(np.maximum(box[2:4] - box[:2], 0))
     union = areas + area - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0).astype(np.float32)
+    overlap: Floats = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0).astype(np.float32)
+    return overlap
 
 
 def weighted_nms(shapes: Floats, scores: Floats) -> tuple[Floats, Floats]:

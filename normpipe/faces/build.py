@@ -8,6 +8,7 @@ from normpipe.faces.embedded import EmbeddedEngine
 from normpipe.faces.networks import LiteRTNetwork
 from normpipe.faces.protocols import Detector, Landmarker
 
+
 def build_detector(options: Detect, device: str, store: Path | None = None) -> Detector:
     """The detector that the options name, loaded.
 

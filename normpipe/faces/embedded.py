@@ -67,7 +67,9 @@ class _BlazeFace:
 
     def candidates(self, image: Image, regions: Sequence[Region], min_score: float) -> tuple[Floats, Floats]:
         """Shapes (k, 8) in image pixels and scores (k,) over all regions, overlapping ones not yet merged."""
-        offsets, logits = self.network(_inputs(self.file, [region.cut(image, self.file.side, Border.CONSTANT) for region in regions]))
+        offsets, logits = self.network(
+            _inputs(self.file, [region.cut(image, self.file.side, Border.CONSTANT) for region in regions])
+        )
         shapes, scores = [], []
         for region, own_offsets, own_logits in zip(regions, offsets, logits, strict=True):
             found, found_scores = blazeface.decode(own_offsets, own_logits, self.anchors, self.file.side, min_score)
@@ -145,7 +147,9 @@ class EmbeddedEngine:
 
     def _confirmed(self, image: Image, shapes: Floats, scores: Floats) -> list[Detection]:
         """The candidates that the detector is sure of or that the mesh takes for a face."""
-        found = [Detection(shape[:4], float(score), shape[4:].reshape(2, 2)) for shape, score in zip(shapes, scores, strict=True)]
+        found = [
+            Detection(shape[:4], float(score), shape[4:].reshape(2, 2)) for shape, score in zip(shapes, scores, strict=True)
+        ]
         doubtful = [index for index, detection in enumerate(found) if not _sure(detection)]
         placed = self._place(image, [found[index] for index in doubtful])
         rejected = {index for index, own in zip(doubtful, placed, strict=True) if own.score < _FACE}
@@ -156,7 +160,9 @@ class EmbeddedEngine:
         if not detections:
             return []
         regions = [Region.around(detection.box, detection.eyes, _MESH_SCALE) for detection in detections]
-        points, logits = self._mesh(_inputs(FACE_MESH, [region.cut(image, FACE_MESH.side, Border.REPLICATE) for region in regions]))
+        points, logits = self._mesh(
+            _inputs(FACE_MESH, [region.cut(image, FACE_MESH.side, Border.REPLICATE) for region in regions])
+        )
         return [
             Landmarks(region.to_image(own.reshape(LANDMARK_COUNT, 3) / FACE_MESH.side), 1.0 / (1.0 + math.exp(-float(logit))))
             for region, own, logit in zip(regions, points, logits.reshape(-1), strict=True)

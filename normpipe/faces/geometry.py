@@ -100,7 +100,7 @@ def fit_head(landmarks: Floats) -> Similarity:
 
 
 def five_points(landmarks: Floats) -> Floats:
-    """Eyes (midpoints of their corners), nose tip and mouth corners of (..., 468, 3) landmarks: (..., 5, 2), order of batches.Face."""
+    """The (..., 5, 2) points of batches.Face from (..., 468, 3) landmarks; an eye is the middle of its corners."""
     flat = landmarks[..., :2]
     left, right = (flat[..., corners, :].mean(axis=-2) for corners in (_LEFT_EYE, _RIGHT_EYE))
     return np.stack([left, right, flat[..., _NOSE_TIP, :], flat[..., _MOUTH[0], :], flat[..., _MOUTH[1], :]], axis=-2)

@@ -99,7 +99,7 @@ class LiteRTNetwork:
     """A network on one CPU thread."""
 
     def __init__(self, file: NetworkFile) -> None:
-        with _native_stderr_closed():
+        with quiet_native_code():
             from ai_edge_litert.interpreter import Interpreter
 
             self._interpreter = Interpreter(model_content=file.read(), num_threads=1)
@@ -128,7 +128,7 @@ def _squeezed(shape: Floats) -> tuple[int, ...]:
 
 
 @contextmanager
-def _native_stderr_closed() -> Iterator[None]:
+def quiet_native_code() -> Iterator[None]:
     """LiteRT's native code announces its CPU delegate on file descriptor 2, once per interpreter; nobody can act on that."""
     saved = os.dup(2)
     with Path(os.devnull).open("wb") as nowhere:

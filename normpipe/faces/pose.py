@@ -21,7 +21,8 @@ def angles(rotation: NDArray[np.float64]) -> Floats:
     yaw = np.arcsin(np.clip(rotation[:, 2, 0], -1, 1))
     pitch = -np.arctan2(rotation[:, 2, 1], rotation[:, 2, 2])
     roll = np.arctan2(rotation[:, 1, 0], rotation[:, 0, 0])
-    return np.degrees(np.stack([yaw, pitch, roll], axis=-1)).astype(np.float32)
+    degrees: Floats = np.degrees(np.stack([yaw, pitch, roll], axis=-1)).astype(np.float32)
+    return degrees
 
 
 def rotation(degrees: Floats) -> NDArray[np.float64]:

@@ -53,7 +53,7 @@ class Region:
         cos, sin = math.cos(self.angle) * self.side, math.sin(self.angle) * self.side
         return np.array([[cos, -sin, self.x - (cos - sin) / 2], [sin, cos, self.y - (sin + cos) / 2]])
 
-    def to_image(self, points: Floats) -> Floats:
+    def to_image(self, points: NDArray[np.floating]) -> Floats:
         """Map (..., 2) or (..., 3) points from unit square coordinates to image pixels; z is scaled alike."""
         matrix = self.matrix()
         mapped = points * self.side
@@ -64,10 +64,12 @@ class Region:
         """Resample the region to (size, size, 3) uint8; averaged when shrunk, bilinear else."""
         matrix = self.matrix()
         matrix[:, :2] /= size
-        return warp(image, cv2.invertAffineTransform(matrix), size, border)
+        return warp(image, _inverse(matrix), size, border)
 
 
-def warp(image: Image, matrix: NDArray[np.float64], size: int, border: Border, colour: tuple[int, int, int] = (0, 0, 0)) -> Image:
+def warp(
+    image: Image, matrix: NDArray[np.float64], size: int, border: Border, colour: tuple[int, int, int] = (0, 0, 0)
+) -> Image:
     """Resample an image by a similarity, without aliasing however much it shrinks.
 
     Args:
@@ -83,7 +85,7 @@ def warp(image: Image, matrix: NDArray[np.float64], size: int, border: Border, c
     shrink = 1.0 / math.sqrt(abs(float(np.linalg.det(matrix[:, :2]))))
     to_output = matrix.copy()
     if shrink >= 2:
-        image, scale, offset = _halved_part(image, cv2.invertAffineTransform(matrix), size, int(math.log2(shrink)))
+        image, scale, offset = _halved_part(image, _inverse(matrix), size, int(math.log2(shrink)))
         to_output[:, 2] += matrix[:, :2] @ offset
         to_output[:, :2] = matrix[:, :2] * scale
     # OpenCV counts from pixel centres.
@@ -91,6 +93,10 @@ def warp(image: Image, matrix: NDArray[np.float64], size: int, border: Border, c
     side = (size, size)
     warped = cv2.warpAffine(image, to_output, side, flags=cv2.INTER_LINEAR, borderMode=int(border), borderValue=colour)
     return warped.astype(np.uint8, copy=False)
+
+
+def _inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(cv2.invertAffineTransform(matrix), np.float64)
 
 
 def _halved_part(

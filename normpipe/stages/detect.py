@@ -41,7 +41,11 @@ def detect(frames: Sequence[Frame], detector: Detector, landmarker: Landmarker, 
     """
     rows = []
     for frame in frames:
-        found = frame.image if isinstance(frame.image, Failure) else _faces(frame, frame.image, detector, landmarker, options.policy)
+        found = (
+            frame.image
+            if isinstance(frame.image, Failure)
+            else _faces(frame, frame.image, detector, landmarker, options.policy)
+        )
         if isinstance(found, Failure):
             rows.append(FaceRow(frame, None, found))
         else:
@@ -121,7 +125,8 @@ def _place_in_frame(face: Face) -> tuple[float, float, float]:
 
 
 def _centre(box: Floats) -> Floats:
-    return (box[:2] + box[2:]) / 2
+    centre: Floats = (box[:2] + box[2:]) / np.float32(2)
+    return centre
 
 
 def _area(box: Floats) -> float:
