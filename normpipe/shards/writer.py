@@ -28,6 +28,7 @@ class ShardWriter:
     """
 
     def __init__(self, target: Path, schema: pa.Schema) -> None:
+        self._plain_schema = schema
         self._schema = with_metadata(schema)
         self._file = AtomicFile(target)
         self._writer = pq.ParquetWriter(self._file, self._schema, **_writer_options(schema))
@@ -35,7 +36,13 @@ class ShardWriter:
         self._pending_rows = 0
 
     def append(self, batch: pa.RecordBatch) -> None:
-        """Add rows; a row group is written as soon as it is full."""
+        """Add rows; a row group is written as soon as it is full.
+
+        Raises:
+            ValueError: the rows have another schema.
+        """
+        if not batch.schema.equals(self._plain_schema):
+            raise ValueError("rows of another schema")
         self._pending.append(batch)
         self._pending_rows += batch.num_rows
         while self._pending_rows >= ROW_GROUP_ROWS:
@@ -51,14 +58,14 @@ class ShardWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        if kind is not None:
-            self._writer.close()
-            self._file.__exit__(kind, error, traceback)
-            return
-        with self._file:
-            if self._pending_rows:
+        try:
+            if kind is None and self._pending_rows:
                 self._flush(self._pending_rows)
             self._writer.close()
+        except BaseException as second:
+            self._file.__exit__(type(second), second, second.__traceback__)
+            raise
+        self._file.__exit__(kind, error, traceback)
 
     def _flush(self, rows: int) -> None:
         table = pa.Table.from_batches(self._pending)

@@ -1,0 +1,66 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.stub import plan_of
+from normpipe.engine.fingerprint import Fingerprint
+from normpipe.engine.plan import PLAN_FILE, check_same_run, read_plan, write_plan
+from normpipe.errors import IncompatibleRunError
+
+
+@given(rows=st.integers(1, 500), shard_size=st.integers(1, 600))
+def test_shards_cover_every_row_once_and_in_order(rows, shard_size):
+    shards = plan_of(rows, shard_size).shards
+    assert [row for shard in shards for row in range(shard.start, shard.stop)] == list(range(rows))
+    assert [shard.index for shard in shards] == list(range(len(shards)))
+    assert all(shard.rows == shard_size for shard in shards[:-1])
+
+
+def test_a_written_plan_is_read_back(tmp_path):
+    plan = plan_of(10, 3, detector="a")
+    write_plan(tmp_path, plan)
+    assert read_plan(tmp_path) == plan
+
+
+def test_a_new_folder_has_no_plan(tmp_path):
+    assert read_plan(tmp_path) is None
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"format_version": 1}'])
+def test_a_damaged_plan_is_refused(tmp_path, content):
+    (tmp_path / PLAN_FILE).write_text(content)
+    with pytest.raises(IncompatibleRunError, match="damaged"):
+        read_plan(tmp_path)
+
+
+def test_a_plan_of_another_format_is_refused(tmp_path):
+    write_plan(tmp_path, plan_of(10, 3))
+    document = json.loads((tmp_path / PLAN_FILE).read_text())
+    (tmp_path / PLAN_FILE).write_text(json.dumps({**document, "format_version": 99}))
+    with pytest.raises(IncompatibleRunError, match="format 99"):
+        read_plan(tmp_path)
+
+
+def test_another_configuration_is_refused_and_named(tmp_path):
+    with pytest.raises(IncompatibleRunError, match=r"quality: 90 -> 95\)") as refusal:
+        check_same_run(tmp_path, plan_of(10, 3, quality="90", kept="x"), plan_of(10, 3, quality="95", kept="x"))
+    assert "kept" not in str(refusal.value)
+    assert refusal.value.exit_code == 3
+
+
+def test_the_same_configuration_is_accepted_whatever_the_producer(tmp_path):
+    check_same_run(tmp_path, plan_of(10, 3), plan_of(10, 3))
+
+
+def test_parts_that_come_or_go_are_differences_too():
+    assert Fingerprint({"a": "1"}).differences(Fingerprint({"b": "2"})) == ["a: 1 -> absent", "b: absent -> 2"]
+
+
+def test_the_digest_does_not_depend_on_the_order_of_parts():
+    assert Fingerprint({"a": "1", "b": "2"}).digest == Fingerprint({"b": "2", "a": "1"}).digest
+
+
+def test_the_digest_tells_names_from_values():
+    assert Fingerprint({"a": "b"}).digest != Fingerprint({"b": "a"}).digest

@@ -1,0 +1,66 @@
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from engine.stub import FOLDER, KilledError, RowsTask, plan_of
+from normpipe.engine.fingerprint import flatten
+from normpipe.engine.journal import Journal, ShardRecord
+from normpipe.engine.work import ShardFailure, Work, describe
+from normpipe.errors import UsageError
+
+SHARD = plan_of(2, 2).shards[0]
+
+
+@dataclass
+class Raises(RowsTask):
+    error: BaseException = ValueError()
+
+    def run(self, shard, advance):
+        raise self.error
+
+
+@pytest.fixture
+def out(tmp_path):
+    for folder in (FOLDER, "journal"):
+        (tmp_path / folder).mkdir()
+    return tmp_path
+
+
+def do(out, task):
+    return Work(task, Journal(out, "digest")).do(SHARD, lambda *_: None)
+
+
+def test_a_shard_that_succeeds_is_committed(out):
+    outcome = do(out, RowsTask(out))
+    assert isinstance(outcome, ShardRecord)
+    assert Journal(out, "digest").committed([SHARD]) == [outcome]
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), MemoryError(), OSError(28, "x"), UsageError("x"), AssertionError()])
+def test_any_error_becomes_an_outcome_and_no_record(out, error):
+    assert isinstance(do(out, Raises(out, error=error)), ShardFailure)
+    assert Journal(out, "digest").committed([SHARD]) == []
+
+
+def test_an_interrupt_is_no_outcome(out):
+    with pytest.raises(KilledError):
+        do(out, Raises(out, error=KilledError()))
+
+
+def test_messages_name_no_path_of_the_user(tmp_path):
+    secret = tmp_path / "Jane Doe" / "secret.jpg"
+    with pytest.raises(FileNotFoundError) as missing:
+        secret.read_bytes()
+    assert describe(missing.value) == "No such file or directory"
+    assert describe(ValueError(str(secret))) == "ValueError"
+
+
+def test_our_own_messages_are_shown_whole():
+    assert describe(UsageError("what to do")) == "what to do"
+
+
+def test_an_unexpected_error_names_its_place_in_the_package():
+    with pytest.raises(AttributeError) as error:
+        list(flatten(Path(), "x"))
+    assert describe(error.value).startswith("AttributeError at normpipe/engine/fingerprint.py:")
