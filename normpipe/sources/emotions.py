@@ -61,6 +61,6 @@ class EmotionNames:
             listed = ", ".join(f"{raw!r} ({count})" for raw, count in sorted(self._unknown.items())[:20])
             example = min(self._unknown)
             raise UsageError(
-                f"emotions without a common name: {listed}; map each, such as --emotion {example}=neutral, with nothing after the"
-                " = for none"
+                f"emotions without a common name: {listed}; map each, such as --emotion {example}=neutral"
+                " (nothing after the = for none)"
             )

@@ -79,7 +79,8 @@ def open_pillow(file: BinaryIO, max_pixels: int) -> PillowImage.Image:
         MediaError: the header promises more than `max_pixels`.
         Exception: any of failures.DECODE_ERRORS.
     """
-    with _open_lock:
+    with _open_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about EXIF: nothing that changes pixels
         limit, PillowImage.MAX_IMAGE_PIXELS = PillowImage.MAX_IMAGE_PIXELS, None
         try:
             picture = PillowImage.open(file, formats=PILLOW_FORMATS)
@@ -92,7 +93,7 @@ def open_pillow(file: BinaryIO, max_pixels: int) -> PillowImage.Image:
 def upright_rgb(picture: PillowImage.Image) -> Image:
     """Pixels of the current frame of an open picture, as the module's docstring describes."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about EXIF and palettes: nothing that changes pixels
+        warnings.simplefilter("ignore")
         picture.load()
         turned = ImageOps.exif_transpose(picture)
     if turned.mode.startswith("I;16") or (turned.mode == "I" and picture.format == "PPM"):

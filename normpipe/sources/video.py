@@ -3,8 +3,8 @@
 A frame's index is its place among the frames that a decoder gives from the start, and its pts the container's own timestamp.
 Frame counts in headers are often wrong, so `times` counts by decoding. `read` gives a frame by index: it reads forward where
 that is near, and seeks by pts otherwise. A seek counts only if the decoder then passes a true key frame (intra-coded, not later
-than the wanted frame) before the wanted pts comes up; open groups of pictures, intra refresh, missing indices and edit lists
-that fail this are read through from the start instead. So the pixels never depend on how a frame was reached.
+than the wanted frame) before the wanted pts comes up; open groups of pictures, intra refresh and containers with guessed
+timestamps fail this and are read through from the start instead. So the pixels never depend on how a frame was reached.
 
 Rotation and mirroring in the container's display matrix are applied. Pixels are taken as square and frames as progressive, as
 OpenCV does, so that boxes measured with it fit. Colours follow the stream's own matrix and range (BT.601, limited, where it
@@ -34,6 +34,10 @@ from normpipe.sources.still import open_pillow, upright_rgb
 # Reading on is cheaper than seeking up to about one common key-frame distance (x264's default is 250).
 _READ_ON = 300
 _SEEK_MARGINS = (0, 1, 10)  # seconds before the wanted frame
+
+# These store a timestamp with every packet and an index of key frames. Elsewhere (MPEG program streams, AVI) timestamps are
+# partly guessed from the packets before, and come out differently after a seek.
+_SEEKABLE = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
 
 _MOST_PIXELS = 2**31 - 1  # FFmpeg's own limit
 
@@ -159,7 +163,7 @@ class Video:
     def read(self, frame: int, pts: int | None) -> Image:
         """See Clip."""
         ahead = frame - self._next
-        if pts is not None and (ahead > _READ_ON or ahead < 0):
+        if pts is not None and self._container.format.name in _SEEKABLE and (ahead > _READ_ON or ahead < 0):
             found = self._seek(pts)
             if found is not None:
                 self._next = frame + 1
