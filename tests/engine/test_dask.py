@@ -80,5 +80,5 @@ def test_a_running_scheduler_serves_two_runs(tmp_path):
 
 def test_a_scheduler_that_does_not_answer_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("normpipe.engine.dask._CONNECT_SECONDS", 1)
-    with pytest.raises(UsageError, match="tcp://127.0.0.1:9: no Dask scheduler"):
+    with pytest.raises(UsageError, match=r"tcp://127\.0\.0\.1:9: no Dask scheduler"):
         run(tmp_path, plan_of(5, 2), RowsTask(tmp_path), DaskExecutor(workers=1, scheduler="tcp://127.0.0.1:9"))

@@ -46,8 +46,7 @@ def test_every_row_is_written_exactly_once_whatever_happened_before(rows, shard_
         summary = run(out, plan, RowsTask(out))
         assert rows_written(out) == list(range(rows))
         assert (summary.rows, summary.complete, summary.failures) == (rows, True, ())
-        leftovers = [path for path in out.rglob("*.part")]
-        assert leftovers == []
+        assert not list(out.rglob("*.part"))
 
 
 def test_a_finished_run_does_nothing_again(tmp_path):

@@ -14,10 +14,10 @@ SHARD = plan_of(2, 2).shards[0]
 
 @dataclass
 class Raises(RowsTask):
-    error: BaseException = ValueError()
+    error: type[BaseException] = ValueError
 
     def run(self, shard, advance):
-        raise self.error
+        raise self.error("x")
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_a_shard_that_succeeds_is_committed(out):
     assert Journal(out, "digest").committed([SHARD]) == [outcome]
 
 
-@pytest.mark.parametrize("error", [ValueError("x"), MemoryError(), OSError(28, "x"), UsageError("x"), AssertionError()])
+@pytest.mark.parametrize("error", [ValueError, MemoryError, OSError, UsageError, AssertionError])
 def test_any_error_becomes_an_outcome_and_no_record(out, error):
     assert isinstance(do(out, Raises(out, error=error)), ShardFailure)
     assert Journal(out, "digest").committed([SHARD]) == []
@@ -45,7 +45,7 @@ def test_any_error_becomes_an_outcome_and_no_record(out, error):
 
 def test_an_interrupt_is_no_outcome(out):
     with pytest.raises(KilledError):
-        do(out, Raises(out, error=KilledError()))
+        do(out, Raises(out, error=KilledError))
 
 
 def test_messages_name_no_path_of_the_user(tmp_path):

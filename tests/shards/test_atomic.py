@@ -16,12 +16,17 @@ def test_the_file_appears_at_the_end_with_its_digest_and_size(tmp_path):
     assert file.written == Written(hashlib.sha256(b"abcdef").hexdigest(), 6)
 
 
+def write_half(target):
+    with AtomicFile(target) as file:
+        file.write(b"new")
+        raise KeyboardInterrupt
+
+
 def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path):
     target = tmp_path / "file"
     target.write_bytes(b"old")
-    with pytest.raises(KeyboardInterrupt), AtomicFile(target) as file:
-        file.write(b"new")
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        write_half(target)
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
 

@@ -4,10 +4,10 @@ import json
 import tarfile
 
 import pytest
+from fixtures.pairs import batch, failed_row, ok_row
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fixtures.pairs import batch, failed_row, ok_row
 from normpipe.errors import UsageError
 from normpipe.records import PAIRS_SCHEMA
 from normpipe.shards.export import export_folder, export_webdataset, safe_name

@@ -1,9 +1,9 @@
 import pyarrow.parquet as pq
 import pytest
+from fixtures.pairs import batch, failed_row, ok_row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fixtures.pairs import batch, failed_row, ok_row
 from normpipe.errors import UsageError
 from normpipe.records import PAIRS_SCHEMA
 from normpipe.shards.reader import committed_parts, find_rows, iter_batches, iter_rows, read_slice

@@ -1,12 +1,13 @@
 import json
+from itertools import pairwise
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fixtures.pairs import batch, ok_row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fixtures.pairs import batch, ok_row
 from normpipe.records import FACES_SCHEMA, PAIRS_SCHEMA
 from normpipe.shards.atomic import AtomicFile
 from normpipe.shards.writer import ROW_GROUP_ROWS, ShardWriter
@@ -38,7 +39,7 @@ def test_rows_come_back_as_they_went_in(shard):
 def test_bytes_do_not_depend_on_the_micro_batches(shard, tmp_path_factory, cuts):
     edges = [0, *sorted(cuts), 300]
     path = tmp_path_factory.mktemp("cut") / "part.parquet"
-    write_shard(path, [stop - start for start, stop in zip(edges, edges[1:], strict=False)])
+    write_shard(path, [stop - start for start, stop in pairwise(edges)])
     assert path.read_bytes() == shard.read_bytes()
 
 
@@ -71,9 +72,13 @@ def test_a_shard_without_rows_is_a_valid_file(tmp_path):
 
 
 def test_an_error_leaves_no_file(tmp_path):
-    with pytest.raises(RuntimeError, match="mine"), ShardWriter(tmp_path / "part.parquet", PAIRS_SCHEMA) as writer:
-        writer.append(batch(ROWS[:200]))
-        raise RuntimeError("mine")
+    def write_half():
+        with ShardWriter(tmp_path / "part.parquet", PAIRS_SCHEMA) as writer:
+            writer.append(batch(ROWS[:200]))
+            raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine"):
+        write_half()
     assert list(tmp_path.iterdir()) == []
 
 

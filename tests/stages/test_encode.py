@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
-
 from fixtures.faces import noise
+
 from normpipe.config import Encode
 from normpipe.records import Failure, Reason
 from normpipe.stages.encode import encode

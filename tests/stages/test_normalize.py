@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-
 from fixtures.faces import aligned_face
 from fixtures.normalizers import GreyComposite
+
 from normpipe.config import Normalize
 from normpipe.errors import UsageError
 from normpipe.normalizers.build import build_normalizer

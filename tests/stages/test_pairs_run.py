@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from rich.console import Console
-
 from fixtures.faces import noise
 from fixtures.normalizers import grey_models
+from rich.console import Console
+
 from normpipe.config import load_pipeline
 from normpipe.engine.progress import Progress
 from normpipe.errors import IncompatibleRunError, UsageError

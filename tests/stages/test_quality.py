@@ -1,10 +1,10 @@
 import cv2
 import numpy as np
 import pytest
+from fixtures.faces import aligned_face, face, noise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fixtures.faces import aligned_face, face, noise
 from normpipe.batches import AlignedFace, Frame, FrameRef
 from normpipe.config import Align, Detect
 from normpipe.faces.build import build_detector, build_landmarker
