@@ -35,7 +35,7 @@ The same command again resumes an interrupted run.
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Override one key of the pipeline file.")
 @click.option("--normalizer", metavar="NAME", help="Normalizer to render with.")
 @click.option("--identity", metavar="IMAGE", type=click.Path(path_type=Path), help="Photo of the common identity.")
-@click.option("--policy", type=click.Choice(list(FacePolicy)), help="Which faces of a frame become rows.")
+@click.option("--policy", type=click.Choice([policy.value for policy in FacePolicy]), help="Which faces of a frame become rows.")
 @click.option("--limit", metavar="N", type=click.IntRange(1), help="Use the first N rows only.")
 @click.option("--shard-size", metavar="N", type=click.IntRange(1), help="Rows of a shard.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where the networks run.")
@@ -52,7 +52,7 @@ def run(
     settings: tuple[str, ...],
     normalizer: str | None,
     identity: Path | None,
-    policy: FacePolicy | None,
+    policy: str | None,
     limit: int | None,
     shard_size: int | None,
     device: str | None,
@@ -65,7 +65,7 @@ def run(
     options = {
         "normalize.normalizer": normalizer,
         "normalize.identity": None if identity is None else str(identity),
-        "detect.policy": None if policy is None else policy.value,
+        "detect.policy": policy,
         "limit": limit,
         "shard_size": shard_size,
         "execution.device": device,

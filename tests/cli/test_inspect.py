@@ -1,0 +1,90 @@
+import sys
+
+import cv2
+import pytest
+from click.testing import CliRunner
+from fixtures.normalizers import GreyComposite
+
+from normpipe.cli import cli, main
+from normpipe.engine.lock import locked
+
+
+@pytest.fixture(scope="module")
+def run_folder(shared, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inspected")
+    (folder / "photos").mkdir()
+    for name in ("A000014", "A000022"):
+        (folder / "photos" / f"{name}.jpg").write_bytes((shared / "data/congress-portraits" / f"{name}.jpg").read_bytes())
+    (folder / "photos" / "Empty.jpg").write_bytes(b"")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("normpipe.stages.pairs_task.build_normalizer", lambda options, size: GreyComposite())
+        result = CliRunner().invoke(cli, ["run", str(folder / "photos"), str(folder / "out")])
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+def normpipe(capsys, *arguments):
+    sys.argv = ["normpipe", *map(str, arguments)]
+    try:
+        main()
+    except SystemExit as leave:
+        code = leave.code or 0
+    else:
+        code = 0
+    streams = capsys.readouterr()
+    return code, streams.out, streams.err
+
+
+def test_status_tells_counts_reasons_and_whether_a_run_is_alive(run_folder, capsys):
+    code, out, _ = normpipe(capsys, "status", run_folder / "out")
+    assert code == 0
+    assert "no run is writing here now" in out
+    assert "1/1 shards committed: 3 rows, 2 ok, 1 failed (empty_file 1)" in out
+    with locked(run_folder / "out"):
+        assert "a run is writing here now" in normpipe(capsys, "status", run_folder / "out")[1]
+
+
+@pytest.mark.parametrize("command", [("status",), ("show", "x"), ("export", "target")])
+def test_a_folder_that_is_no_run_is_exit_code_2(tmp_path, capsys, command):
+    name, *rest = command
+    code, _, err = normpipe(capsys, name, tmp_path, *[tmp_path / "new" if word == "target" else word for word in rest])
+    assert code == 2
+    assert "not a run's folder" in err
+
+
+def test_show_prints_every_column_that_has_a_value(run_folder, capsys):
+    code, out, _ = normpipe(capsys, "show", run_folder / "out", "A000014.jpg")
+    assert code == 0
+    names = [line.partition(":")[0] for line in out.splitlines()]
+    assert {"sample_id", "status", "box", "yaw", "sharpness", "normalized_score", "content_sha256"} <= set(names)
+    assert "emotion" not in names
+
+
+def test_show_draws_source_crop_and_rendering_side_by_side(run_folder, tmp_path, capsys):
+    arguments = ("show", run_folder / "out", "A000014.jpg", "-o", tmp_path / "x.png")
+    assert normpipe(capsys, *arguments)[0] == 0
+    assert cv2.imread(str(tmp_path / "x.png")).shape == (256, 512, 3)
+    assert normpipe(capsys, *arguments, "--root", run_folder / "photos")[0] == 0
+    assert cv2.imread(str(tmp_path / "x.png")).shape == (256, 768, 3)
+
+
+def test_show_of_a_failed_sample_says_why_there_is_no_picture(run_folder, tmp_path, capsys):
+    code, out, err = normpipe(capsys, "show", run_folder / "out", "Empty.jpg", "-o", tmp_path / "x.png")
+    assert code == 2
+    assert "reason: empty_file" in out
+    assert "has no picture" in err
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_show_of_an_unknown_sample_is_exit_code_2(run_folder, capsys):
+    code, _, err = normpipe(capsys, "show", run_folder / "out", "nobody")
+    assert code == 2
+    assert "no sample 'nobody'" in err
+
+
+@pytest.mark.parametrize(("layout", "files"), [("folder", 5), ("webdataset", 1)])
+def test_export_writes_the_layout(run_folder, tmp_path, capsys, layout, files):
+    code, out, _ = normpipe(capsys, "export", run_folder / "out", tmp_path / "x", "--as", layout)
+    assert code == 0
+    assert "exported" in out
+    assert sum(path.is_file() for path in (tmp_path / "x").rglob("*")) == files

@@ -1,0 +1,143 @@
+import json
+import sys
+
+import pytest
+from click.testing import CliRunner
+from fixtures.normalizers import GreyComposite
+
+from normpipe.cli import cli, main
+from normpipe.engine.lock import locked
+from normpipe.shards.reader import iter_rows
+
+PORTRAITS = ("A000014", "A000022", "A000055")
+
+
+@pytest.fixture(autouse=True)
+def grey(monkeypatch):
+    monkeypatch.setattr("normpipe.stages.pairs_task.build_normalizer", lambda options, size: GreyComposite())
+
+
+@pytest.fixture
+def photos(shared, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in PORTRAITS:
+        (folder / f"{name}.jpg").write_bytes((shared / "data/congress-portraits" / f"{name}.jpg").read_bytes())
+    (folder / "Empty.jpg").write_bytes(b"")
+    return folder
+
+
+def normpipe(capsys, *arguments):
+    """Exit code and the two streams of the command, as a shell sees them."""
+    sys.argv = ["normpipe", *map(str, arguments)]
+    try:
+        main()
+    except SystemExit as leave:
+        code = leave.code or 0
+    else:
+        code = 0
+    streams = capsys.readouterr()
+    return code, streams.out, streams.err
+
+
+def test_a_folder_becomes_a_run(photos, tmp_path, capsys):
+    code, out, _ = normpipe(capsys, "run", photos, tmp_path / "out")
+    assert code == 0
+    assert "1/1 shards committed: 4 rows, 3 ok, 1 failed (empty_file 1)" in out
+    assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.name != ".lock") == [
+        "faces",
+        "journal",
+        "manifest.parquet",
+        "plan.json",
+        "run.json",
+        "shards",
+    ]
+
+
+def test_the_same_command_again_does_nothing_and_succeeds(photos, tmp_path, capsys):
+    normpipe(capsys, "run", photos, tmp_path / "out")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "shards").iterdir()}
+    assert normpipe(capsys, "run", photos, tmp_path / "out")[0] == 0
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "shards").iterdir()} == before
+
+
+def test_the_command_line_wins_over_the_file(photos, tmp_path, capsys):
+    file = tmp_path / "pipeline.yaml"
+    file.write_text("limit: 1\nencode: {format: png}\nsize: 64\n")
+    flags = ("--limit", 2, "--set", "encode.format=webp", "--policy", "all")
+    code, _, err = normpipe(capsys, "run", photos, tmp_path / "out", "--pipeline", file, *flags)
+    assert code == 0, err
+    rows = list(iter_rows(tmp_path / "out"))
+    assert len(rows) == 2
+    assert rows[0]["normalized"]["bytes"].startswith(b"RIFF")
+    parts = json.loads((tmp_path / "out" / "plan.json").read_text())["fingerprint_parts"]
+    assert (parts["config.limit"], parts["config.size"], parts["config.detect.policy"]) == ("2", "64", '"all"')
+
+
+def test_a_manifest_needs_its_root(photos, tmp_path, capsys):
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("sample_id,uri,emotion\none,A000014.jpg,happiness\n")
+    code, _, _ = normpipe(capsys, "run", manifest, tmp_path / "out", "--root", photos)
+    assert code == 0
+    assert [row["emotion"] for row in iter_rows(tmp_path / "out")] == ["happiness"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("none", "out"), "INPUT 'none': no such file or folder"),
+        (("{photos}", "out", "--set", "encode.quality=101"), "--set encode.quality: "),
+        (("{photos}", "out", "--set", "encode.qualty=90"), "--set encode.qualty: "),
+        (("{photos}", "out", "--identity", "none.jpg"), "--identity: cannot read the photo none.jpg"),
+        (("{photos}", "out", "--pipeline", "none.yaml"), "cannot read the pipeline file"),
+        (("{photos}", "out", "--policy", "some"), "--policy"),
+        (("{photos}", "out", "--workers", "0"), "--workers"),
+    ],
+)
+def test_what_cannot_be_used_is_one_line_and_exit_code_2(photos, tmp_path, capsys, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = normpipe(capsys, "run", *(argument.format(photos=photos) for argument in arguments))
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_configuration_is_exit_code_3_and_named(photos, tmp_path, capsys):
+    normpipe(capsys, "run", photos, tmp_path / "out")
+    code, _, err = normpipe(capsys, "run", photos, tmp_path / "out", "--set", "encode.quality=80")
+    assert code == 3
+    assert "config.encode.quality: 92 -> 80" in err
+
+
+def test_a_second_live_run_is_exit_code_3(photos, tmp_path, capsys):
+    with locked(tmp_path / "out"):
+        code, _, err = normpipe(capsys, "run", photos, tmp_path / "out")
+    assert code == 3
+    assert "another run is writing there" in err
+
+
+def test_a_shard_that_cannot_be_committed_is_exit_code_1(photos, tmp_path, capsys):
+    (tmp_path / "out" / "shards").mkdir(parents=True)
+    (tmp_path / "out" / "shards" / "part-00000.parquet").mkdir()
+    code, out, err = normpipe(capsys, "run", photos, tmp_path / "out", "--shard-size", "2")
+    assert code == 1
+    assert "part-00000: not committed: Is a directory" in err
+    assert "1/2 shards committed" in out
+    assert "takes up what is pending" in out
+
+
+def test_a_dry_run_estimates_and_writes_nothing(photos, tmp_path, capsys):
+    code, out, _ = normpipe(capsys, "run", photos, tmp_path / "out", "--dry-run")
+    assert code == 0
+    assert "4 rows in 1 shards, 1 of them pending" in out
+    assert "nothing was written" in out
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["run", "status", "show", "export", "demo"])
+def test_help_has_an_example(command):
+    result = CliRunner().invoke(cli, [command, "--help"])
+    assert result.exit_code == 0
+    assert "Example" in result.output
+    assert f"normpipe {command} " in result.output
