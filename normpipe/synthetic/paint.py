@@ -5,7 +5,6 @@ at the camera gets the skin colour. The hand-drawn skin is only as good as the f
 the averaged face of the mean_face normalizer makes it look like the photos they were trained on.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import cv2
@@ -26,6 +25,7 @@ FRONTAL = HeadParams(size=1024, extent=34.0, distance=None)
 
 Color = tuple[int, int, int]
 _TILE_SIDE = 512
+_GRID_STEP = 4
 _TPS_REGULARIZATION = 1e-4
 
 
@@ -53,7 +53,7 @@ def draw_atlas(rig: HeadRig, palette: Palette | None = None) -> Image:
     """
     palette = palette or Palette()
     picture = _draw_front(_front_points(rig), palette)
-    return _compose(rig, palette, picture, _identity_warp, np.ones(picture.shape[:2], np.float32))
+    return _compose(rig, palette, picture, _grid(), np.ones(picture.shape[:2], np.float32))
 
 
 def face_atlas(
@@ -80,7 +80,7 @@ def face_atlas(
     border = (inside > 0.35) & (inside < 0.95)
     red, green, blue = (int(value) for value in np.median(texture[border], axis=0))
     palette = replace(palette or Palette(), skin=(red, green, blue))
-    return _compose(rig, palette, texture, _thin_plate_spline(rig_points, texture_points), inside)
+    return _compose(rig, palette, texture, _thin_plate_spline(rig_points, texture_points, _grid()), inside)
 
 
 def fit_face_atlas(
@@ -105,15 +105,11 @@ def fit_face_atlas(
     return face_atlas(rig, texture, texture_points, found[0].points[:, :2], palette)
 
 
-Warp = Callable[[Floats], Floats]
+def _compose(rig: HeadRig, palette: Palette, picture: Image, lookup: Floats, weight: Floats) -> Image:
+    """Fill every tile: the frontal picture where the skin looks at the camera, the palette elsewhere.
 
-
-def _identity_warp(points: Floats) -> Floats:
-    return points
-
-
-def _compose(rig: HeadRig, palette: Palette, picture: Image, warp: Warp, weight: Floats) -> Image:
-    """Fill every tile: the frontal picture where the skin looks at the camera, the palette elsewhere."""
+    `lookup` (256, 256, 2) holds the picture's pixel for each node of `_grid`; `weight` is how much of each pixel to use.
+    """
     tiles = {
         Tile.GUMS: _plain(palette.gums),
         Tile.TEETH: _plain(palette.teeth),
@@ -125,7 +121,8 @@ def _compose(rig: HeadRig, palette: Palette, picture: Image, warp: Warp, weight:
     for tile in (Tile.FACE, Tile.HEAD):
         positions, covered = _texels(rig, tile, rig.neutral)
         facing = _texels(rig, tile, normals)[0][..., 2]
-        at = warp(_front_pixels(positions.reshape(-1, 3))).reshape(_TILE_SIDE, _TILE_SIDE, 2)
+        pixels = _front_pixels(positions.reshape(-1, 3)).reshape(_TILE_SIDE, _TILE_SIDE, 2)
+        at = _sample(lookup, pixels / np.float32(_GRID_STEP), cv2.BORDER_REPLICATE)
         seen = _sample(picture.astype(np.float32), at, cv2.BORDER_REPLICATE)
         share = _sample(weight, at, cv2.BORDER_CONSTANT)
         share *= _smoothstep(facing, 0.1, 0.5) * _smoothstep(positions[..., 2], 1.0, 4.0)
@@ -238,27 +235,30 @@ def _soft_hull(points: Floats, size: tuple[int, int]) -> Floats:
     return _smoothstep(np.asarray(distance), 0.0, 0.12 * float(np.ptp(points[:, 0])))
 
 
-def _thin_plate_spline(source: Floats, target: Floats) -> Warp:
-    """Smooth map through point pairs, slightly regularized because inner lips nearly coincide in a closed mouth."""
+def _grid() -> Floats:
+    """Pixels (256, 256, 2) of FRONTAL, one every 4, at which warps are evaluated: they are smooth, and texels are many."""
+    along = (np.arange(FRONTAL.size // _GRID_STEP, dtype=np.float32) + 0.5) * _GRID_STEP
+    return np.stack(np.meshgrid(along, along), axis=-1)
+
+
+def _thin_plate_spline(source: Floats, target: Floats, points: Floats) -> Floats:
+    """The smooth map that takes `source` (n, 2) to `target` (n, 2), at `points` (..., 2).
+
+    Slightly regularized, because the inner lips nearly coincide in a closed mouth.
+    """
     centre, scale = source.mean(axis=0), float(np.ptp(source))
-    nodes = ((source - centre) / scale).astype(np.float64)
+    nodes, at = (((p - centre) / scale).reshape(-1, 2).astype(np.float64) for p in (source, points))
     count = len(nodes)
     affine = np.column_stack([np.ones(count), nodes])
     system = np.zeros((count + 3, count + 3))
     system[:count, :count] = _tps_kernel(nodes, nodes) + _TPS_REGULARIZATION * np.eye(count)
     system[:count, count:], system[count:, :count] = affine, affine.T
     solution = np.linalg.solve(system, np.vstack([target.astype(np.float64), np.zeros((3, 2))]))
-
-    def warp(points: Floats) -> Floats:
-        at = ((points - centre) / scale).astype(np.float64)
-        result = np.empty_like(at)
-        for start in range(0, len(at), 16384):  # bounds the kernel matrix to 60 MB
-            part = at[start : start + 16384]
-            basis = np.column_stack([_tps_kernel(part, nodes), np.ones(len(part)), part])
-            result[start : start + 16384] = basis @ solution
-        return np.asarray(result, np.float32)
-
-    return warp
+    chunks = [
+        np.column_stack([_tps_kernel(part, nodes), np.ones(len(part)), part]) @ solution
+        for part in np.array_split(at, 1 + len(at) // 8192)  # bounds the kernel matrix to 30 MB
+    ]
+    return np.concatenate(chunks).reshape(points.shape).astype(np.float32)
 
 
 def _tps_kernel(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
