@@ -15,6 +15,8 @@ from normpipe.engine.threads import limit_environment
 if TYPE_CHECKING:
     from normpipe.engine.run import RunSummary
 
+_POLICIES = [policy.value for policy in FacePolicy]
+
 _EPILOG = """
 \b
 Examples:
@@ -35,7 +37,7 @@ The same command again resumes an interrupted run.
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Override one key of the pipeline file.")
 @click.option("--normalizer", metavar="NAME", help="Normalizer to render with.")
 @click.option("--identity", metavar="IMAGE", type=click.Path(path_type=Path), help="Photo of the common identity.")
-@click.option("--policy", type=click.Choice([policy.value for policy in FacePolicy]), help="Which faces of a frame become rows.")
+@click.option("--policy", type=click.Choice(_POLICIES), help="Which faces of a frame become rows.")
 @click.option("--limit", metavar="N", type=click.IntRange(1), help="Use the first N rows only.")
 @click.option("--shard-size", metavar="N", type=click.IntRange(1), help="Rows of a shard.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where the networks run.")

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from normpipe.batches import AlignedFace, Detection, Face, Floats, Image
+from normpipe.batches import AlignedFace, Detection, Face, Floats, Image, Landmarks
 from normpipe.faces.pose import pose
 from normpipe.faces.protocols import Landmarker
 from normpipe.records import Failure
@@ -69,8 +69,8 @@ def quality(
         One Quality per row, in order.
     """
     return [
-        Quality(**_of_source(face, size), **_of_crop(crop), **_of_rendering(rendering, remeasure))
-        for face, size, crop, rendering in zip(faces, frame_sizes, aligned, normalized, strict=True)
+        Quality(**_of_source(face, size), **_of_crop(crop), **rendering)
+        for face, size, crop, rendering in zip(faces, frame_sizes, aligned, _of_renderings(normalized, remeasure), strict=True)
     ]
 
 
@@ -110,16 +110,24 @@ def _of_crop(crop: AlignedFace | Failure) -> dict[str, float]:
     }
 
 
-def _of_rendering(rendering: Image | Failure, remeasure: Remeasure | None) -> dict[str, float]:
-    if isinstance(rendering, Failure) or remeasure is None:
-        return {}
-    found = remeasure.landmarker.landmarks(rendering, [remeasure.expected])[0]
-    if found is None:
-        return {}
-    yaw, pitch, roll = (float(angle) for angle in pose(found.points[None])[0])
-    return {
-        "normalized_yaw": yaw,
-        "normalized_pitch": pitch,
-        "normalized_roll": roll,
-        "normalized_score": float(found.score),
-    }
+def _of_renderings(renderings: Sequence[Image | Failure], remeasure: Remeasure | None) -> list[dict[str, float]]:
+    """One fit of the head for the whole micro-batch."""
+    measured: list[dict[str, float]] = [{} for _ in renderings]
+    if remeasure is None:
+        return measured
+    found: dict[int, Landmarks] = {}
+    for index, rendering in enumerate(renderings):
+        if not isinstance(rendering, Failure):
+            landmarks = remeasure.landmarker.landmarks(rendering, [remeasure.expected])[0]
+            if landmarks is not None:
+                found[index] = landmarks
+    if found:
+        angles = pose(np.stack([landmarks.points for landmarks in found.values()]))
+        for (index, landmarks), (yaw, pitch, roll) in zip(found.items(), angles.tolist(), strict=True):
+            measured[index] = {
+                "normalized_yaw": yaw,
+                "normalized_pitch": pitch,
+                "normalized_roll": roll,
+                "normalized_score": float(landmarks.score),
+            }
+    return measured
