@@ -18,10 +18,10 @@ from normpipe.report.survey import MEASURES, RowAddress
 from normpipe.shards.reader import TableName, read_slice
 from normpipe.sources.root import Root
 from normpipe.stages.decode import decode
+from normpipe.stages.pairs_task import MANIFEST_FILE
 
 cv2.setNumThreads(1)
 
-MANIFEST_FILE = "manifest.parquet"
 _SOURCE_SIDE = 512  # longer side in pixels to which a source is reduced as soon as it is decoded
 
 
@@ -78,17 +78,13 @@ class SheetRow:
     source: Source | None
 
 
-def read_rows(
-    out: Path, addresses: Iterable[RowAddress], root: Root | None = None, manifest: Path | None = None
-) -> dict[RowAddress, SheetRow]:
+def read_rows(out: Path, addresses: Iterable[RowAddress], root: Root | None = None) -> dict[RowAddress, SheetRow]:
     """Read the chosen rows; each costs the reading of one row group.
 
     Args:
         out: Folder of the run.
         addresses: Which rows.
         root: Where the source files lie; None leaves the sources out, and what cannot be read is left out too.
-        manifest: Parquet manifest that names the files, OUT/manifest.parquet if None. Without one, a sample id is tried as the
-            path below ROOT.
 
     Returns:
         The rows by address, in run order.
@@ -98,7 +94,7 @@ def read_rows(
     sources: dict[str, Source] = {}
     if root is not None:
         ids = sorted({pair["sample_id"] for pair, _ in pairs.values()})
-        sources = dict(_read_sources(root, _references(manifest or out / MANIFEST_FILE, ids)))
+        sources = dict(_read_sources(root, _references(out / MANIFEST_FILE, ids)))
     rows = {}
     for address, (pair, measures) in pairs.items():
         rows[address] = SheetRow(
@@ -142,14 +138,12 @@ def _decode_image(encoded: _EncodedImage | None) -> Image | None:
 
 
 def _references(manifest: Path, sample_ids: Sequence[str]) -> list[FrameRef]:
-    """Where the files of some samples are; streams the manifest, which may have millions of rows."""
-    if not manifest.is_file():
-        return [FrameRef(sample_id, sample_id) for sample_id in sample_ids]
+    """Where the files of some samples are; streams the run's copy of the manifest, which may have millions of rows."""
     wanted = ds.field("sample_id").isin(list(sample_ids))
     try:
         table = ds.dataset(manifest).to_table(columns=["sample_id", "uri", "frame", "pts"], filter=wanted)
     except (pa.ArrowInvalid, OSError) as error:
-        raise UsageError(f"{manifest.name}: not a readable Parquet manifest") from error
+        raise UsageError(f"{manifest.name}: missing or damaged; report without --root shows no sources") from error
     rows = table.sort_by([("uri", "ascending"), ("frame", "ascending")]).to_pylist()
     return [FrameRef(row["sample_id"], row["uri"], row["frame"], row["pts"]) for row in rows]
 

@@ -57,13 +57,11 @@ class SheetOptions:
         count: Most rows on each sheet.
         seed: Seed of the random sample and of the choice of failures.
         hash_ids: Write the first 12 hex digits of an id's SHA-256 instead of the id.
-        manifest: Parquet manifest that names the source files; None takes OUT/manifest.parquet.
     """
 
     count: int = 24
     seed: int = 0
     hash_ids: bool = False
-    manifest: Path | None = None
 
 
 SHEET_TITLES = {
@@ -90,7 +88,7 @@ def write_contact_sheets(out: Path, root: Root | None, options: SheetOptions, su
     """
     survey = survey or survey_run(out, options.count, options.seed)
     choices = {"sample": survey.sample, "lowest": survey.lowest, "failures": survey.failures}
-    rows = read_rows(out, [address for choice in choices.values() for address in choice], root, options.manifest)
+    rows = read_rows(out, [address for choice in choices.values() for address in choice], root)
     (out / REPORT_FOLDER).mkdir(exist_ok=True)
     written = {}
     for name, addresses in choices.items():

@@ -27,6 +27,7 @@ class Row:
     yaw: float = 0.0
     face_index: int | None = 0
     uri: str | None = None
+    writes_source: bool = True
 
 
 @dataclass
@@ -98,7 +99,7 @@ def write_run(tmp_path: Path) -> Callable[[Run], Path]:
             )
             uri = row.uri or f"picture-{number}.png"
             manifest.append({"sample_id": row.sample_id, "uri": uri})
-            if row.reason not in {Reason.VANISHED}:
+            if row.reason is not Reason.VANISHED and row.writes_source:
                 cv2.imwrite(str(root / uri), drawn_face(number, size)[..., ::-1])
         _write(manifest, MANIFEST_SCHEMA, out / "manifest.parquet")
         for index, start in enumerate(range(0, len(pairs), run.part_rows)):

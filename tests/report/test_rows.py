@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from normpipe.errors import UsageError
 from normpipe.records import Reason
 from normpipe.report.rows import read_rows
 from normpipe.report.survey import RowAddress
@@ -50,19 +51,17 @@ def test_large_sources_are_reduced_and_say_by_how_much(write_run, tmp_path):
     assert source.scale == 0.25
 
 
-def test_without_a_manifest_the_sample_id_is_tried_as_the_path(write_run, tmp_path):
-    out = write_run(Run([Row("face.png", uri="face.png"), Row("elsewhere")]))
-    (out / "manifest.parquet").unlink()
-    rows = read_rows(out, [FIRST, SECOND], Root(str(tmp_path / "root")))
-    assert rows[FIRST].source is not None
-    assert rows[SECOND].source is None
-
-
-@pytest.mark.parametrize("name", ["../secret.png", "/etc/passwd", "missing.png"])
-def test_what_cannot_be_read_below_root_is_left_out(write_run, tmp_path, name):
-    out = write_run(Run([Row(name, uri="x.png")]))
-    (out / "manifest.parquet").unlink()
+@pytest.mark.parametrize("uri", ["../secret.png", "/etc/passwd", "missing.png"])
+def test_what_cannot_be_read_below_root_is_left_out(write_run, tmp_path, uri):
+    out = write_run(Run([Row("a", uri=uri, writes_source=False)]))
     assert read_rows(out, [FIRST], Root(str(tmp_path / "root")))[FIRST].source is None
+
+
+def test_a_missing_manifest_is_named(write_run, tmp_path):
+    out = write_run(Run([Row("a")]))
+    (out / "manifest.parquet").unlink()
+    with pytest.raises(UsageError, match=r"manifest\.parquet"):
+        read_rows(out, [FIRST], Root(str(tmp_path / "root")))
 
 
 def test_an_unreadable_root_leaves_the_sources_out(write_run, tmp_path):
