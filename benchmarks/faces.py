@@ -3,8 +3,8 @@
     python benchmarks/faces.py --yunet face_detection_yunet_2026may.onnx --portraits congress-portraits --clips sign-videos
 
 Five measurements: portraits (all accounted for, five points), the same portraits as tight and tiny crops, the time that one
-takes, clips (every frame, faces by size), and tiles of those clips without a face. YuNet runs on portraits enlarged twice, because its points are coarse
-on small faces.
+takes, clips (every frame, faces by size), and tiles of those clips without a face. YuNet runs on portraits enlarged twice,
+because its points are coarse on small faces.
 """
 
 import json

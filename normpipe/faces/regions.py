@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normpipe.batches import Floats, Image
+from normpipe.faces.geometry import five_points
 
 cv2.setNumThreads(1)
 
@@ -47,6 +48,16 @@ class Region:
         x0, y0, x1, y1 = (float(value) for value in box)
         angle = 0.0 if eyes is None else math.atan2(float(eyes[1, 1] - eyes[0, 1]), float(eyes[1, 0] - eyes[0, 0]))
         return Region((x0 + x1) / 2, (y0 + y1) / 2, scale * max(x1 - x0, y1 - y0, 1.0), angle)
+
+    @staticmethod
+    def of_face(landmarks: Floats, scale: float) -> "Region":
+        """The square around (468, 3) landmarks, turned until the eyes are level, `scale` times the longer side."""
+        left, right = five_points(landmarks)[:2]
+        angle = math.atan2(float(right[1] - left[1]), float(right[0] - left[0]))
+        turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        upright = landmarks[:, :2] @ turn
+        x, y = turn @ ((upright.min(axis=0) + upright.max(axis=0)) / 2)
+        return Region(float(x), float(y), scale * max(float(np.ptp(upright, axis=0).max()), 1.0), angle)
 
     def matrix(self) -> NDArray[np.float64]:
         """(2, 3) affine map from unit square coordinates (0 to 1) to image points."""

@@ -41,7 +41,9 @@ def align(row: FaceRow, size: int, options: Align) -> AlignedFace | Failure:
         return row.frame.image
     matrix = alignment_matrix(row.face.landmarks, size, options.margin)
     crop = warp(row.frame.image, matrix, size, Border.CONSTANT, _OUTSIDE)
-    return AlignedFace(crop, transform(row.face.landmarks, matrix), row.face.pose)
+    height, width = row.frame.image.shape[:2]
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]]) @ matrix[:, :2].T + matrix[:, 2]
+    return AlignedFace(crop, transform(row.face.landmarks, matrix), row.face.pose, corners.astype(np.float32))
 
 
 def alignment_matrix(landmarks: Floats, size: int, margin: float) -> NDArray[np.float64]:
@@ -66,9 +68,9 @@ def transform(landmarks: Floats, matrix: NDArray[np.float64]) -> Floats:
 
 
 def template(size: int, margin: float) -> Floats:
-    """The mean face in crop pixels, (468, 3) float32: where an average frontal face lies after `align`."""
-    points = (mean_shape().points - _template_centre()) * _template_scale(size, margin)
-    points[:, :2] += size / 2
+    """The mean face in crop pixels, (468, 3) float32: where an average frontal face lies after `align`; z is 0 between the eyes."""
+    points = mean_shape().points * _template_scale(size, margin)
+    points[:, :2] += size / 2 - _template_centre()[:2] * _template_scale(size, margin)
     return points.astype(np.float32)
 
 
