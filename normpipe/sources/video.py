@@ -22,6 +22,7 @@ from av.container import InputContainer
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from normpipe.batches import Image
@@ -142,6 +143,7 @@ class Video:
         self._frames: Iterator[VideoFrame] = iter(())
         self._next = 0
         self._damaged = False
+        self._matrices: dict[int, NDArray[np.int32] | None] = {}
         self._container: InputContainer
         self._stream: VideoStream
         self._open()
@@ -254,8 +256,16 @@ class Video:
         if frame.is_corrupt:
             raise MediaError(Reason.TRUNCATED, "the decoder reports this frame as damaged")
         image = cast("Image", frame.to_ndarray(format="rgb24", threads=1))
-        matrix = frame.side_data.get(SideDataType.DISPLAYMATRIX)  # type: ignore[call-overload]  # PyAV's stub knows names only
-        return image if matrix is None else _turn(image, np.frombuffer(matrix, np.int32))
+        return self._upright(image, frame)
+
+    def _upright(self, image: Image, frame: VideoFrame) -> Image:
+        # Touching a frame's side data ties the frame into a reference cycle, so that a hundred of them would wait for the
+        # collector: the full matrix is read once for each rotation, which costs nothing to ask for.
+        if frame.rotation not in self._matrices:
+            found = frame.side_data.get(SideDataType.DISPLAYMATRIX)  # type: ignore[call-overload]  # PyAV's stub knows names only
+            self._matrices[frame.rotation] = None if found is None else np.frombuffer(found, np.int32).copy()
+        matrix = self._matrices[frame.rotation]
+        return image if matrix is None else _turned(image, matrix)
 
 
 class Animation:
@@ -303,7 +313,7 @@ def _is_cover(stream: VideoStream) -> bool:
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
-def _turn(image: Image, matrix: np.ndarray[tuple[int], np.dtype[np.int32]]) -> Image:
+def _turned(image: Image, matrix: NDArray[np.int32]) -> Image:
     """Apply a display matrix (x' = a x + c y, y' = b x + d y; ISO/IEC 14496-12), rounded to quarter turns and mirrors."""
     a, b, _, c, d = (int(value) for value in matrix[:5])
     if abs(b) > abs(a):

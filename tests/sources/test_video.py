@@ -1,5 +1,6 @@
 """Clips: frames are counted by decoding, and a frame's pixels do not depend on how it was reached."""
 
+import gc
 import random
 from itertools import pairwise
 from pathlib import Path
@@ -105,11 +106,31 @@ def test_seeking_saves_decoding(clips: dict[str, Path], monkeypatch: pytest.Monk
         clip.read(5, times[5].pts)
 
 
-@pytest.mark.parametrize(("rotation", "turns"), [(90, 1), (180, 2), (-90, 3)])
-def test_the_display_matrix_is_applied(tmp_path: Path, rotation: int, turns: int) -> None:
-    path = write_video(tmp_path / "turned.mp4", 3, rotation=rotation)
+@pytest.mark.parametrize(("rotation", "turns"), [(0, 0), (90, 1), (180, 2), (-90, 3)])
+@pytest.mark.parametrize("flips", [(False, False), (True, False), (False, True)])
+def test_the_display_matrix_is_applied(tmp_path: Path, rotation: int, turns: int, flips: tuple[bool, bool]) -> None:
+    path = write_video(tmp_path / "turned.mp4", 3, rotation=rotation, flips=flips)
     _, images = _through(path)
-    assert np.abs(images[0].astype(int) - np.rot90(picture(0), turns)).mean() < 12
+    expected = np.rot90(picture(0), turns)
+    if flips[0]:
+        expected = expected[:, ::-1]
+    if flips[1]:
+        expected = expected[::-1]
+    assert np.abs(images[0].astype(int) - expected).mean() < 12
+
+
+def test_frames_are_freed_one_by_one(clips: dict[str, Path]) -> None:
+    """A reference cycle would keep decoded frames until the garbage collector comes by: gigabytes on a long clip."""
+    with open_clip(Root(str(clips["b-frames"].parent)), clips["b-frames"].name, LIMIT) as clip:
+        gc.collect()
+        gc.disable()
+        try:
+            for index in range(50):
+                clip.read(index, None)
+            alive = sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())
+        finally:
+            gc.enable()
+    assert alive <= 5
 
 
 def test_a_pts_of_another_file_is_no_such_frame(clips: dict[str, Path]) -> None:
