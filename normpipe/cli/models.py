@@ -20,15 +20,12 @@ _store_option = click.option(
 )
 
 
-@click.group()
+@click.group(epilog="\b\nExample:\n  normpipe models verify")
 def models() -> None:
-    """Models: embedded ones ship with normpipe, others live in a store that only `pull` writes.
-
-    Example: normpipe models verify
-    """
+    """Models: embedded ones ship with normpipe, others live in a store that only `pull` writes."""
 
 
-@models.command("list")
+@models.command("list", epilog="\b\nExample:\n  normpipe models list --store /data/models")
 @_store_option
 def list_models(store: Path | None) -> None:
     """Show every known model, its terms and whether it is there."""
@@ -46,24 +43,21 @@ def list_models(store: Path | None) -> None:
             click.echo(f"    {gaps}")
 
 
-@models.command()
+@models.command(epilog="\b\nExample:\n  normpipe models pull mediapipe-face-landmarker --from face_landmarker.task")
 @click.argument("name")
 @click.option(
     "--from", "source", type=click.Path(dir_okay=False, path_type=Path), help="A file you have, instead of the network."
 )
 @_store_option
 def pull(name: str, source: Path | None, store: Path | None) -> None:
-    """Bring a model into the store, after its hash was checked.
-
-    Example: normpipe models pull mediapipe-face-landmarker --from face_landmarker.task
-    """
+    """Bring a model into the store, after its hash was checked."""
     model = model_store.entry(name)
     click.echo(f"{model.name}: terms: {model.licence}")
     model_store.pull(model, model_store.store_folder(store), source)
     click.echo(f"{model.name}: stored as {model.file}")
 
 
-@models.command()
+@models.command(epilog="\b\nExample:\n  normpipe models verify --store /data/models")
 @_store_option
 def verify(store: Path | None) -> None:
     """Check the embedded weights and all models of the store against their hashes; fails if any is damaged."""

@@ -27,6 +27,7 @@ class InsightFaceDetector:
         try:
             import onnxruntime
             from insightface.model_zoo import model_zoo
+            from onnxruntime.capi import onnxruntime_pybind11_state as failures
         except ImportError as error:
             raise ModelUnavailableError(
                 "detector insightface needs its package: pip install 'normpipe[insightface]'"
@@ -40,7 +41,7 @@ class InsightFaceDetector:
             )
         try:
             detector = model_zoo.get_model(str(model), providers=providers, sess_options=options)
-        except onnxruntime.capi.onnxruntime_pybind11_state.OnnxRuntimeException as error:
+        except (failures.Fail, failures.InvalidArgument, failures.InvalidGraph, failures.InvalidProtobuf) as error:
             raise ModelUnavailableError(f"detector insightface: {model.name} is not a readable ONNX file") from error
         if getattr(detector, "taskname", None) != "detection" or not detector.use_kps:
             raise ModelUnavailableError(f"detector insightface: {model.name} is not an SCRFD network with five points")

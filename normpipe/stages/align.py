@@ -68,7 +68,7 @@ def transform(landmarks: Floats, matrix: NDArray[np.float64]) -> Floats:
 
 
 def template(size: int, margin: float) -> Floats:
-    """The mean face in crop pixels, (468, 3) float32: where an average frontal face lies after `align`; z is 0 between the eyes."""
+    """The mean face in crop pixels, (468, 3) float32, z 0 between the eyes: where an average frontal face lies after `align`."""
     points = mean_shape().points * _template_scale(size, margin)
     points[:, :2] += size / 2 - _template_centre()[:2] * _template_scale(size, margin)
     return points.astype(np.float32)

@@ -31,7 +31,9 @@ def test_merging_keeps_every_place_and_no_better_score_is_lost(found):
     if found:
         assert best[0] == scores.max()
     for shape in shapes:
-        assert any((shape[:2] < box[2:]).all() and (shape[2:] > box[:2]).all() for box in merged), "every candidate overlaps a result"
+        assert any((shape[:2] < box[2:]).all() and (shape[2:] > box[:2]).all() for box in merged), (
+            "every candidate overlaps a result"
+        )
 
 
 def test_two_views_of_a_face_become_their_weighted_mean():

@@ -27,7 +27,9 @@ def test_fit_recovers_a_similarity(angles, scale, x, y):
     found = fit_head(target[None].astype(np.float32))
     np.testing.assert_allclose(found.rotation[0], turn, atol=1e-3)
     np.testing.assert_allclose(found.scale[0], scale, rtol=1e-3)
-    np.testing.assert_allclose(found.apply(mean_shape().points)[0], target, atol=2e-3 * scale + 2e-3 * (1 + abs(x) + abs(y)) / 10)
+    np.testing.assert_allclose(
+        found.apply(mean_shape().points)[0], target, atol=2e-3 * scale + 2e-3 * (1 + abs(x) + abs(y)) / 10
+    )
 
 
 def test_points_without_weight_do_not_move_the_fit():

@@ -22,8 +22,7 @@ class Scripted:
 
     def __init__(self, *boxes, scores=None):
         self._found = [
-            Detection(np.array(box, np.float32), score)
-            for box, score in zip(boxes, scores or [0.9] * len(boxes), strict=True)
+            Detection(np.array(box, np.float32), score) for box, score in zip(boxes, scores or [0.9] * len(boxes), strict=True)
         ]
         self.looked_at = 0
 
