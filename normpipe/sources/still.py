@@ -11,6 +11,7 @@ What an image becomes:
   and are refused.
 - One-channel images become three equal channels; CMYK is converted by Pillow without a profile.
 - Colour profiles are ignored: the numbers in the file are taken as sRGB. So is a gamma chunk.
+- Damaged bits inside a JPEG's scan that still decode cannot be told from a picture by either library, and are not reported.
 - A TIFF with pages gives its first page, an animation its first frame.
 """
 

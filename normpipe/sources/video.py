@@ -14,7 +14,7 @@ says nothing). One thread decodes and converts, so that a worker costs one core.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self, cast
+from typing import BinaryIO, Protocol, Self, cast
 
 import av
 import numpy as np
@@ -144,6 +144,7 @@ class Video:
         self._next = 0
         self._damaged = False
         self._matrices: dict[int, NDArray[np.int32] | None] = {}
+        self._file: BinaryIO | None = None
         self._container: InputContainer
         self._stream: VideoStream
         self._open()
@@ -152,7 +153,7 @@ class Video:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._container.close()
+        self._close()
 
     def times(self) -> Iterator[FrameTime]:
         """See Clip."""
@@ -172,7 +173,7 @@ class Video:
                 return self._image(found)
             ahead = -1
         if ahead < 0:
-            self._container.close()
+            self._close()
             self._open()
         for candidate in self._frames:
             self._next += 1
@@ -193,20 +194,21 @@ class Video:
         path = self._root.local_path(self._uri)
         # FFmpeg reads a path faster than a Python file, but PyAV cannot pass on a name that is no UTF-8.
         plain = path is not None and str(path).isprintable()
+        self._file = None if plain else self._root.open(self._uri)
         self._container = av.open(
-            str(path) if plain else self._root.open(self._uri),
+            self._file or str(path),
             "r",
             container_options={"format_whitelist": _CONTAINERS},
             metadata_errors="replace",
         )
         streams = [stream for stream in self._container.streams.video if not _is_cover(stream)]
         if not streams:
-            self._container.close()
+            self._close()
             raise MediaError(Reason.NO_FRAMES, "the file has no video stream")
         self._stream = streams[0]
         context = self._stream.codec_context
         if context.width * context.height > self._max_pixels:
-            self._container.close()
+            self._close()
             detail = f"{context.width}x{context.height} pixels are more than decode.max_pixels={self._max_pixels}"
             raise MediaError(Reason.TOO_LARGE, detail)
         context.thread_count = 1
@@ -214,6 +216,11 @@ class Video:
         self._frames = self._decoded()
         self._next = 0
         self._damaged = False
+
+    def _close(self) -> None:
+        self._container.close()
+        if self._file is not None:
+            self._file.close()
 
     def _decoded(self) -> Iterator[VideoFrame]:
         """Frames from the current position; a packet that cannot be decoded is left out, a stream that breaks off ends."""

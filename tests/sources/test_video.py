@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import Colorspace
 from fixtures.clips import SIZE, picture, write_video
 from PIL import Image
 
@@ -117,6 +118,18 @@ def test_the_display_matrix_is_applied(tmp_path: Path, rotation: int, turns: int
     if flips[1]:
         expected = expected[::-1]
     assert np.abs(images[0].astype(int) - expected).mean() < 12
+
+
+@pytest.mark.parametrize(("matrix", "name"), [(Colorspace.ITU709, "bt709"), (Colorspace.ITU601, "smpte170m")])
+def test_colours_follow_the_streams_matrix(tmp_path: Path, matrix: Colorspace, name: str) -> None:
+    colour = np.full((48, 64, 3), (200, 60, 40), np.uint8)
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"x264-params": f"colormatrix={name}", "qp": "1"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        frame = av.VideoFrame.from_ndarray(colour, format="rgb24").reformat(format="yuv420p", dst_colorspace=matrix)
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    _, (image,) = _through(tmp_path / "a.mp4")
+    assert np.abs(image.astype(int) - colour).max() <= 4
 
 
 def test_frames_are_freed_one_by_one(clips: dict[str, Path]) -> None:
