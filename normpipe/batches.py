@@ -7,6 +7,7 @@ every stage is 1:1 and in order. An entry that failed holds a Failure where its 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -112,11 +113,22 @@ class AlignedFace:
         image: (size, size, 3) uint8 RGB crop.
         landmarks: (468, 3) float32 in crop pixels.
         pose: (3,) float32 degrees, as in Face.
+        frame_corners: (4, 2) float32, corners of the source image in crop pixels, going round: the crop shows nothing beyond.
     """
 
     image: Image
     landmarks: Floats
     pose: Floats
+    frame_corners: Floats
+
+    def inside(self) -> Floats:
+        """(size, size) float32, 1 where the crop shows the source image and 0 where it shows what lies outside."""
+        mask = np.zeros(self.image.shape[:2], np.float32)
+        # OpenCV counts from pixel centres; one pixel less on each side keeps the blend of picture and border out.
+        middle = self.frame_corners.mean(axis=0)
+        shrunk = self.frame_corners - 0.5 - np.sign(self.frame_corners - middle)
+        cv2.fillConvexPoly(mask, np.round(np.clip(shrunk, -1e4, 1e4)).astype(np.int32), 1.0)
+        return mask
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,10 +68,17 @@ def transform(landmarks: Floats, matrix: NDArray[np.float64]) -> Floats:
 
 
 def template(size: int, margin: float) -> Floats:
-    """The mean face in crop pixels, (468, 3) float32, z 0 between the eyes: where an average frontal face lies after `align`."""
-    points = mean_shape().points * _template_scale(size, margin)
-    points[:, :2] += size / 2 - _template_centre()[:2] * _template_scale(size, margin)
+    """The mean face in crop pixels, (468, 3) float32: where an average frontal face lies after `align`."""
+    scale, shift = template_map(size, margin)
+    points = mean_shape().points * scale
+    points[:, :2] += shift
     return points.astype(np.float32)
+
+
+def template_map(size: int, margin: float) -> tuple[float, Floats]:
+    """Scale and shift (2,) from face units to crop pixels, for a frontal face that `align` has cut out."""
+    scale = _template_scale(size, margin)
+    return scale, size / 2 - scale * _template_centre()[:2]
 
 
 def template_detection(size: int, margin: float) -> Detection:

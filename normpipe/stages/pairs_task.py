@@ -30,7 +30,7 @@ def build_models(pipeline: Pipeline) -> Models:
     return Models(
         detector=build_detector(pipeline.detect, device),
         landmarker=build_landmarker(pipeline.detect, device),
-        normalizer=build_normalizer(pipeline.normalize, pipeline.size),
+        normalizer=build_normalizer(pipeline),
     )
 
 

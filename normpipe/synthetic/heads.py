@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from normpipe.batches import Floats, Image
 from normpipe.errors import UsageError
-from normpipe.synthetic.raster import rasterize
+from normpipe.raster import rasterize
 
 cv2.setNumThreads(1)
 

@@ -16,7 +16,7 @@ from normpipe.errors import NormpipeError
 from normpipe.faces.protocols import Detector, Landmarker
 from normpipe.records import LANDMARK_COUNT
 from normpipe.synthetic.heads import EYE_TILE, MULTI_PIE_68, PIVOT, HeadParams, HeadRig, Tile, project
-from normpipe.synthetic.raster import rasterize
+from normpipe.raster import rasterize
 
 cv2.setNumThreads(1)
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from normpipe.synthetic.raster import rasterize
+from normpipe.raster import rasterize
 
 SQUARE = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
 

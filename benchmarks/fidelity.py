@@ -1,0 +1,271 @@
+"""Is the expression still there, and is the person gone? mean_face at five detail strengths, judged from outside.
+
+    python benchmarks/fidelity.py MANIFEST ROOT --identity identity.onnx --blendshapes face_landmarker.task --split test
+
+MANIFEST has subject, emotion and split. Every figure is of the people in the split, whom the renderer has never seen. Identity:
+AUC and rank 1 of an embedding. Expression: correlation and slope of blendshapes, original against normalized. Use: macro-F1 and
+balanced accuracy of the plain classifier on originals, normalized images, both, and the originals twice. Intervals: 95 %,
+paired bootstrap over subjects. A row without a face counts: both its images are empty.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import cv2
+import numpy as np
+from judges import BLENDSHAPES, Blendshapes, IdentityEmbedding, matched_auc, rank_one
+from numpy.typing import NDArray
+from plain_classifier import features, predictions, subject_folds
+from sklearn.metrics import balanced_accuracy_score, f1_score
+
+from normpipe.batches import AlignedFace, Floats, Image
+from normpipe.config import Normalize, Pipeline
+from normpipe.faces.build import build_landmarker
+from normpipe.faces.geometry import five_points
+from normpipe.normalizers.mean_face import MeanFace
+from normpipe.sources.manifest import read_manifest
+from normpipe.stages.align import template, template_detection
+from normpipe.training.samples import analyze
+
+CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger")
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+_NEUTRAL = ("mouthSmile", "jawOpen", "browDown", "browInnerUp")
+_RESAMPLES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Rows of the split: faces (None where none was found), subjects and emotions."""
+
+    faces: list[AlignedFace | None]
+    subjects: NDArray[np.str_]
+    emotions: NDArray[np.str_]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the instruments say of one image set."""
+
+    vectors: Floats
+    blendshapes: Floats
+    features: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Instruments:
+    """The judges."""
+
+    identity: IdentityEmbedding
+    blendshapes: Blendshapes
+
+    def measure(self, images: list[Image], points: list[Floats], margin: float) -> Measured:
+        """Every instrument on every image; `points` are the five points, `margin` is cut off for the classifier."""
+        border = int(images[0].shape[0] * margin)
+        return Measured(
+            np.stack([self.identity.embed(image, five) for image, five in zip(images, points, strict=True)]),
+            np.stack([self.blendshapes.measure(image) for image in images]),
+            np.stack([features(image[border:-border, border:-border]) for image in images]),
+        )
+
+
+def agreement(original: Floats, normalized: Floats, subjects: NDArray[np.str_]) -> tuple[Floats, Floats, int]:
+    """Pearson correlation and slope per blendshape, subjects weighted equally, and the number of rows without a face."""
+    usable = np.isfinite(original).all(axis=1) & np.isfinite(normalized).all(axis=1)
+    _, person, rows = np.unique(subjects[usable], return_inverse=True, return_counts=True)
+    weights = (1.0 / rows[person])[:, None]
+    weights /= weights.sum()
+    first, second = original[usable].astype(np.float64), normalized[usable].astype(np.float64)
+    first, second = first - (weights * first).sum(axis=0), second - (weights * second).sum(axis=0)
+    covariance = (weights * first * second).sum(axis=0)
+    variances = (weights * first**2).sum(axis=0), (weights * second**2).sum(axis=0)
+    correlation = covariance / np.sqrt(np.maximum(variances[0] * variances[1], 1e-12))
+    return correlation.astype(np.float32), (covariance / variances[0]).astype(np.float32), int((~usable).sum())
+
+
+def difference(
+    truth: NDArray[np.str_], first: list[NDArray[np.str_]], second: list[NDArray[np.str_]], subjects: NDArray[np.str_]
+) -> tuple[float, float, float]:
+    """Macro-F1 of `first` minus that of `second` in points, mean over repetitions, with its 95 % interval over subjects."""
+    classes = np.unique(truth)
+    _, person = np.unique(subjects, return_inverse=True)
+    people = int(person.max()) + 1
+
+    def counts(predicted: list[NDArray[np.str_]]) -> NDArray[np.float64]:
+        """(people, repetitions, classes, 3): true positives, predicted, actual."""
+        table = np.zeros((people, len(predicted), len(classes), 3))
+        for repetition, labels in enumerate(predicted):
+            for number, name in enumerate(classes):
+                for slot, hits in enumerate(((labels == name) & (truth == name), labels == name, truth == name)):
+                    table[:, repetition, number, slot] = np.bincount(person[hits], minlength=people)
+        return table
+
+    def macro_f1(table: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
+        total = np.tensordot(weights, table, axes=1)
+        return float(np.mean(2 * total[..., 0] / np.maximum(total[..., 1] + total[..., 2], 1)))
+
+    tables = counts(first), counts(second)
+    random = np.random.default_rng(0)
+    draws = [np.bincount(random.integers(0, people, people), minlength=people).astype(float) for _ in range(_RESAMPLES)]
+    gaps = [100 * (macro_f1(tables[0], draw) - macro_f1(tables[1], draw)) for draw in draws]
+    ones = np.ones(people)
+    low, high = np.percentile(gaps, [2.5, 97.5])
+    return 100 * (macro_f1(tables[0], ones) - macro_f1(tables[1], ones)), float(low), float(high)
+
+
+def load(manifest: Path, root: Path, split: str, pipeline: Pipeline) -> People:
+    """Analyze the split's rows of the five classes."""
+    table = read_manifest(manifest)
+    wanted = [row["split"] == split and row["emotion"] in CLASSES for row in table.select(["split", "emotion"]).to_pylist()]
+    table = table.filter(wanted)
+    faces: list[AlignedFace | None] = [None] * table.num_rows
+    for number, face in analyze(table, root, pipeline):
+        faces[number] = face
+    return People(faces, np.array(table["subject"].to_pylist()), np.array(table["emotion"].to_pylist()))
+
+
+def render(people: People, strength: float, pipeline: Pipeline) -> tuple[list[Image], list[Floats]]:
+    """Normalized images of all rows, and their five points as the face engine finds them."""
+    renderer = MeanFace(pipeline.model_copy(update={"normalize": Normalize(detail=strength)}))
+    renderer.prepare("cpu")
+    landmarker = build_landmarker(pipeline.detect, "cpu")
+    expected = template_detection(pipeline.size, pipeline.align.margin)
+    images, points = [], []
+    for face in people.faces:
+        image = _empty(pipeline) if face is None else renderer.render(face)
+        assert isinstance(image, np.ndarray)
+        found = landmarker.landmarks(image, [expected])[0]
+        images.append(image)
+        points.append(_template_points(pipeline) if found is None else five_points(found.points))
+    return images, points
+
+
+def neutral_scores(instruments: Instruments, pipeline: Pipeline) -> dict[str, float]:
+    """Blendshapes of the common face without expression."""
+    renderer = MeanFace(pipeline)
+    renderer.prepare("cpu")
+    scores = dict(zip(BLENDSHAPES, instruments.blendshapes.measure(renderer.neutral()).tolist(), strict=True))
+    return {name: scores[name] for name in _NEUTRAL}
+
+
+def _empty(pipeline: Pipeline) -> Image:
+    image = np.empty((pipeline.size, pipeline.size, 3), np.uint8)
+    image[:] = pipeline.normalize.background
+    return image
+
+
+def _template_points(pipeline: Pipeline) -> Floats:
+    return five_points(template(pipeline.size, pipeline.align.margin))
+
+
+def judge(people: People, instruments: Instruments, seeds: int, pipeline: Pipeline) -> list[dict[str, object]]:
+    """One record per arm: originals first, then each strength."""
+    margin = pipeline.align.margin
+    originals = instruments.measure(
+        [_empty(pipeline) if face is None else face.image for face in people.faces],
+        [_template_points(pipeline) if face is None else five_points(face.landmarks) for face in people.faces],
+        margin,
+    )
+    sets = {"original": originals.features}
+    arms: dict[str, tuple[str, ...]] = {"original": ("original",), "original twice": ("original", "original")}
+    measured = {}
+    for strength in STRENGTHS:
+        name = f"{strength:g}"
+        measured[name] = instruments.measure(*render(people, strength, pipeline), margin)
+        sets[name] = measured[name].features
+        arms[name] = (name,)
+        arms[f"original + {name}"] = ("original", name)
+    folds = [subject_folds(people.subjects, 5, seed) for seed in range(seeds)]
+    repeated = [predictions(sets, arms, people.emotions, fold) for fold in folds]
+    by_arm = {arm: [each[arm] for each in repeated] for arm in arms}
+
+    def scores(arm: str) -> dict[str, float]:
+        truth = people.emotions
+        return {
+            "macro_f1": float(np.mean([f1_score(truth, each, average="macro") for each in by_arm[arm]])),
+            "balanced_accuracy": float(np.mean([balanced_accuracy_score(truth, each) for each in by_arm[arm]])),
+        }
+
+    records: list[dict[str, object]] = [
+        {"images": "original", "auc": matched_auc(originals.vectors, people.subjects, people.emotions),
+         "rank1": rank_one(originals.vectors, people.subjects), "alone": scores("original"), "twice": scores("original twice")}
+    ]  # fmt: skip
+    for name, found in measured.items():
+        correlation, slope, missing = agreement(originals.blendshapes, found.blendshapes, people.subjects)
+        records.append(
+            {
+                "images": f"mean_face, detail {name}",
+                "auc": matched_auc(found.vectors, people.subjects, people.emotions),
+                "rank1": rank_one(found.vectors, people.subjects),
+                "correlation": float(correlation.mean()),
+                "slope": float(slope.mean()),
+                "by_blendshape": {
+                    shape: [round(float(pair[0]), 3), round(float(pair[1]), 3)]
+                    for shape, pair in zip(BLENDSHAPES, zip(correlation, slope, strict=True), strict=True)
+                },
+                "rows_without_blendshapes": missing,
+                "alone": scores(name),
+                "with_originals": scores(f"original + {name}"),
+                "alone_minus_original": difference(people.emotions, by_arm[name], by_arm["original"], people.subjects),
+                "both_minus_twice": difference(
+                    people.emotions, by_arm[f"original + {name}"], by_arm["original twice"], people.subjects
+                ),
+            }
+        )
+    return records
+
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("manifest", type=_FILE)
+@click.argument("root", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--identity", required=True, type=_FILE, help="ONNX embedding, 112 px, NHWC, RGB 0 to 255.")
+@click.option("--blendshapes", required=True, type=_FILE, help="FaceLandmarker bundle (.task).")
+@click.option("--split", default="test", show_default=True)
+@click.option("--seeds", default=10, show_default=True, help="Repetitions of the 5 folds.")
+@click.option("--json", "output", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here.")
+def main(manifest: Path, root: Path, identity: Path, blendshapes: Path, split: str, seeds: int, output: Path | None) -> None:
+    """Print the table of identity, expression and use."""
+    cv2.setNumThreads(1)
+    pipeline = Pipeline()
+    instruments = Instruments(IdentityEmbedding(identity), Blendshapes(blendshapes))
+    people = load(manifest, root, split, pipeline)
+    neutral = neutral_scores(instruments, pipeline)
+    records = judge(people, instruments, seeds, pipeline)
+    instruments.blendshapes.close()
+    rows = {"split": split, "rows": len(people.faces), "without_face": sum(face is None for face in people.faces)}
+    rows["subjects"] = len(np.unique(people.subjects))
+    print(f"split {split}: {rows['rows']} rows, {rows['subjects']} subjects, {rows['without_face']} rows without a face")
+    print("expressionless render: " + ", ".join(f"{name} {value:.3f}" for name, value in neutral.items()))
+    print(
+        f"{'images':24} {'AUC':>6} {'rank1':>6} {'corr':>6} {'slope':>6} {'F1':>6} {'bal':>6} {'F1 both':>8}  alone - original, both - twice"
+    )
+    for record in records:
+        print(_line(record))
+    if output is not None:
+        output.write_text(json.dumps({**rows, "neutral": neutral, "records": records}, indent=1) + "\n")
+
+
+def _line(record: dict[str, object]) -> str:
+    alone, joined = record["alone"], record.get("with_originals", record.get("twice"))
+    assert isinstance(alone, dict)
+    assert isinstance(joined, dict)
+    text = f"{record['images']:24} {record['auc']:6.3f} {record['rank1']:6.3f} "
+    if "slope" in record:
+        text += f"{record['correlation']:6.3f} {record['slope']:6.3f} "
+    else:
+        text += " " * 14
+    text += f"{alone['macro_f1']:6.3f} {alone['balanced_accuracy']:6.3f} {joined['macro_f1']:8.3f}"
+    for key in ("alone_minus_original", "both_minus_twice"):
+        if key in record:
+            gap = record[key]
+            assert isinstance(gap, tuple)
+            text += f"  {gap[0]:+.1f} [{gap[1]:+.1f}, {gap[2]:+.1f}]"
+    return text
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Which wrinkles the common face gets: the expression part of the source's fine luminance, in atlas coordinates.
+
+Detail is the logarithm of luminance between two blurs, so that light, skin tone and camera drop out and what is left multiplies
+the texture. Skin that is turned away or lies outside the picture carries no detail. As with shape, detail = expression +
+identity, and the Wiener estimate of its expression part is a product of two thin matrices (see normpipe.training.mean_face).
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from normpipe.batches import AlignedFace, Floats
+from normpipe.normalizers.mean_face.model import MeanFaceModel
+from normpipe.raster import rasterize
+
+ATLAS_SIDE = 128
+"""Pixels; finer than most datasets' faces, coarse enough that pores stay out."""
+
+_SENSOR_BLUR = 0.003  # of the crop's side: below the atlas's own resolution
+_FINE_BLUR = 1.0  # atlas pixels
+_COARSE_BLUR = 6.0
+_LIGHT_FLOOR = 12.0  # grey levels added before the logarithm: shadows are noise
+_LIMIT = 0.7  # of the logarithm, either way: hair and borders are no wrinkles
+_FACING = (0.15, 0.4)  # cosine between skin and view over which detail fades in
+
+
+def extract_detail(face: AlignedFace, atlas_points: Floats, triangles: NDArray[np.int32], mask: NDArray[np.bool_]) -> Floats:
+    """Band-passed log luminance of a face in the atlas.
+
+    Args:
+        face: The source.
+        atlas_points: (468, 2) float32, 0 to 1.
+        triangles: (t, 3) int32 skin triangles.
+        mask: (ATLAS_SIDE, ATLAS_SIDE) bool, pixels wanted.
+
+    Returns:
+        (k,) float32 within +-0.7, zero where the source shows nothing, k = number of pixels wanted.
+    """
+    size = face.image.shape[0]
+    places = np.column_stack([face.landmarks[:, :2] / size, facing(face.landmarks, triangles)]).astype(np.float32)
+    # Attributes must stay within 0 and 1; landmarks beyond the crop have nothing to show anyway.
+    outside = (places[:, :2] < 0).any(axis=1) | (places[:, :2] > 1).any(axis=1)
+    places[outside, 2] = 0
+    source, _ = rasterize(_flat(atlas_points * ATLAS_SIDE), triangles, np.clip(places, 0, 1), (ATLAS_SIDE, ATLAS_SIDE))
+    across, down = source[..., 0] * size - 0.5, source[..., 1] * size - 0.5
+    grey = cv2.cvtColor(face.image, cv2.COLOR_RGB2GRAY)
+    smooth = cv2.GaussianBlur(grey, (0, 0), _SENSOR_BLUR * size).astype(np.float32)
+    light = cv2.remap(smooth, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    weight = np.clip((source[..., 2] - _FACING[0]) / (_FACING[1] - _FACING[0]), 0, 1)
+    weight *= cv2.remap(face.inside(), across, down, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
+    weight *= mask
+    log_light = np.log(light + np.float32(_LIGHT_FLOOR))
+    band = _blur(log_light, weight, _FINE_BLUR) - _blur(log_light, weight, _COARSE_BLUR)
+    detail: Floats = np.clip(band * weight, -_LIMIT, _LIMIT)[mask]
+    return detail
+
+
+def expression_detail(detail: Floats, model: MeanFaceModel) -> Floats:
+    """The expression part of (k,) detail as an (ATLAS_SIDE, ATLAS_SIDE) float32 map of log luminance."""
+    atlas = np.zeros(model.detail_mask.shape, np.float32)
+    atlas[model.detail_mask] = (detail - model.detail_offset) @ model.detail_in @ model.detail_out
+    return atlas
+
+
+def facing(landmarks: Floats, triangles: NDArray[np.int32]) -> Floats:
+    """Cosine between each landmark's surface normal and the view, (468,) float32, negative where turned away."""
+    corners = landmarks[triangles]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    flat = triangles.ravel()
+    summed = np.stack(
+        [np.bincount(flat, np.repeat(normals[:, axis], 3), len(landmarks)) for axis in range(3)],
+        axis=1,
+    )
+    lengths = np.linalg.norm(summed, axis=1) + 1e-9
+    # Skin triangles run clockwise in the picture and z grows with depth, so that the normals of visible skin have positive z.
+    cosine: Floats = (summed[:, 2] / lengths).astype(np.float32)
+    return cosine
+
+
+def _flat(points: Floats) -> Floats:
+    """(n, 2) pixels to the rasteriser's (n, 3) with one depth: what is drawn last covers what was drawn before."""
+    return np.column_stack([points, np.ones(len(points), np.float32)]).astype(np.float32)
+
+
+def _blur(values: Floats, weight: Floats, sigma: float) -> Floats:
+    """Gaussian mean of the pixels that have weight."""
+    total = cv2.GaussianBlur(weight, (0, 0), sigma) + np.float32(1e-3)
+    mean: Floats = cv2.GaussianBlur(values * weight, (0, 0), sigma) / total
+    return mean

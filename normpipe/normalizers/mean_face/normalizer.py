@@ -1,0 +1,145 @@
+"""The normalizer mean_face: the common face with the source's expression, wrinkles, eyes and mouth."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from normpipe.batches import AlignedFace, Floats, Image
+from normpipe.config import Pipeline
+from normpipe.normalizers.mean_face.detail import ATLAS_SIDE, expression_detail, extract_detail
+from normpipe.normalizers.mean_face.expression import expression_offsets
+from normpipe.normalizers.mean_face.identity import CommonIdentity, common_identity, identity_from_photo
+from normpipe.normalizers.mean_face.interior import draw_interior
+from normpipe.normalizers.mean_face.model import MODEL_FILE, MeanFaceModel, load_model, model_sha256
+from normpipe.raster import rasterize
+from normpipe.records import Failure, Reason
+from normpipe.stages.align import template_map
+
+ALGORITHM_VERSION = 1
+
+_FEATHER = 1.2  # pixels at size 256
+_DETAIL_LIMIT = 1.0  # of log luminance, either way
+
+cv2.setNumThreads(1)
+
+
+class MeanFace:
+    """Renders faces on the average face, or on the face of one photo.
+
+    Args:
+        pipeline: Size, margin and the section `normalize`.
+        model_file: Fitted arrays, those that ship with the package unless told otherwise.
+    """
+
+    def __init__(self, pipeline: Pipeline, model_file: Path = MODEL_FILE) -> None:
+        self._pipeline = pipeline
+        self._model_file = model_file
+        self._model: MeanFaceModel | None = None
+        self._identity: CommonIdentity | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Name, version, options, arrays and identity photo."""
+        options = self._pipeline.normalize
+        parts = {
+            "normalizer": "mean_face",
+            "algorithm_version": ALGORITHM_VERSION,
+            "model_sha256": model_sha256(self._model_file),
+            "identity_sha256": _photo_sha256(options.identity),
+            "detail": options.detail,
+            "background": options.background,
+            "size": self._pipeline.size,
+            "margin": self._pipeline.align.margin,
+        }
+        return json.dumps(parts, sort_keys=True)
+
+    def prepare(self, device: str) -> None:  # noqa: ARG002 - the protocol's signature; numpy and OpenCV run on the CPU
+        """Load the arrays, and analyze the identity photo if there is one.
+
+        Raises:
+            UsageError: the identity photo cannot be read or shows no face.
+        """
+        self._model = load_model(self._model_file)
+        identity = self._pipeline.normalize.identity
+        if identity is None:
+            self._identity = common_identity(self._model)
+        else:
+            self._identity = identity_from_photo(Path(identity), self._pipeline, self._model)
+
+    def normalize(self, faces: Sequence[AlignedFace]) -> list[Image | Failure]:
+        """One (size, size, 3) image per face, in order."""
+        return [self.render(face) for face in faces]
+
+    def render(self, face: AlignedFace) -> Image | Failure:
+        """One face. Faces never share arithmetic, so that an image does not depend on its batch."""
+        assert self._model is not None, "prepare() comes first"
+        if not np.isfinite(face.landmarks).all():
+            return Failure(Reason.NOT_RENDERED, "landmarks are not finite")
+        strength = self._pipeline.normalize.detail
+        offsets = expression_offsets(face.landmarks, self._model)
+        detail = None
+        if strength > 0:
+            found = extract_detail(face, self._model.atlas_points, self._model.skin_triangles, self._model.detail_mask)
+            detail = expression_detail(found, self._model) * np.float32(strength)
+        return self._draw(face, offsets, detail)
+
+    def neutral(self) -> Image:
+        """The common face without expression, with its own eyes."""
+        assert self._identity is not None, "prepare() comes first"
+        canvas, mask = self._deform(self._points(np.zeros((468, 2), np.float32)), None)
+        return self._composite(canvas, mask)
+
+    def _draw(self, face: AlignedFace, offsets: Floats, detail: Floats | None) -> Image:
+        assert self._model is not None
+        points = self._points(offsets)
+        canvas, mask = self._deform(points, detail)
+        drawn = draw_interior(canvas, points, face, canvas.copy(), self._model)
+        return self._composite(canvas, mask | drawn)
+
+    def _points(self, offsets: Floats) -> Floats:
+        """Landmarks of the deformed common face in output pixels."""
+        assert self._identity is not None
+        scale, shift = template_map(self._pipeline.size, self._pipeline.align.margin)
+        points: Floats = ((self._identity.shape + offsets) * scale + shift).astype(np.float32)
+        return points
+
+    def _deform(self, points: Floats, detail: Floats | None) -> tuple[Image, np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]:
+        """The common texture on deformed landmarks, and where it lies."""
+        assert self._model is not None
+        assert self._identity is not None
+        size, model = self._pipeline.size, self._model
+        attributes = np.zeros((len(points), 3), np.float32)
+        attributes[:, :2] = model.atlas_points
+        flat = np.column_stack([points, np.ones(len(points), np.float32)]).astype(np.float32)
+        triangles = np.concatenate([model.eye_triangles, model.skin_triangles])
+        atlas, mask = rasterize(flat, triangles, attributes, (size, size))
+        side = self._identity.texture.shape[0]
+        canvas = cv2.remap(
+            self._identity.texture,
+            atlas[..., 0] * side - 0.5,
+            atlas[..., 1] * side - 0.5,
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        if detail is not None:
+            log_light = cv2.remap(detail, atlas[..., 0] * ATLAS_SIDE - 0.5, atlas[..., 1] * ATLAS_SIDE - 0.5, cv2.INTER_LINEAR)
+            factor = np.exp(np.clip(log_light, -_DETAIL_LIMIT, _DETAIL_LIMIT))
+            canvas = np.clip(canvas * factor[..., None], 0, 255)
+        return canvas.astype(np.uint8), mask
+
+    def _composite(self, canvas: Image, mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Image:
+        """The face over the background, its rim feathered inwards."""
+        size = self._pipeline.size
+        solid = cv2.erode(mask.astype(np.float32), np.ones((3, 3), np.uint8))
+        alpha = cv2.GaussianBlur(solid, (0, 0), _FEATHER * size / 256)
+        background = np.empty_like(canvas)
+        background[:] = self._pipeline.normalize.background
+        return cv2.blendLinear(canvas, background, alpha, 1 - alpha).astype(np.uint8, copy=False)
+
+
+def _photo_sha256(path: str | None) -> str | None:
+    return None if path is None else hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -1,0 +1,252 @@
+"""Fits the arrays of mean_face and writes them to one file; the file that ships with the package was made by this.
+
+    python -m normpipe.training.mean_face LABELLED.parquet LABELLED_ROOT PORTRAITS.parquet PORTRAITS_ROOT -o mean_face.npz
+
+LABELLED is a manifest with subject, emotion and split; only its split `train` is used. It gives the covariances within and
+between people, for shape and for detail. PORTRAITS is a manifest of many people; those with the least expression give the
+colours of the common face. Every face also counts mirrored, as another person, so that the result treats both sides alike.
+Last, the gain: faces are rendered and measured again, and the amplitude that the renderer loses is given back.
+"""
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+import cv2
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from normpipe.batches import AlignedFace, Floats, Image
+from normpipe.config import Pipeline
+from normpipe.faces.build import build_landmarker
+from normpipe.faces.geometry import mean_shape
+from normpipe.normalizers.mean_face.detail import ATLAS_SIDE, extract_detail
+from normpipe.normalizers.mean_face.expression import measured_shape
+from normpipe.normalizers.mean_face.identity import texture_of
+from normpipe.normalizers.mean_face.model import MeanFaceModel, save_model
+from normpipe.normalizers.mean_face.normalizer import MeanFace
+from normpipe.raster import rasterize
+from normpipe.sources.manifest import read_manifest
+from normpipe.stages.align import template_detection, template_map
+from normpipe.training.measures import expression_measures
+from normpipe.training.mesh import eye_triangles, mirror_points, mouth_triangles, skin_triangles
+from normpipe.training.samples import Samples, collect
+from normpipe.training.wiener import Doubles, Groups, between, estimator, explained, thin, within
+
+_SHAPE_COMPONENTS = 80  # 99.8 % of the variance
+_SHAPE_RANK = 40
+_DETAIL_COMPONENTS = 250
+_DETAIL_RANK = 12
+_SIGN_NOISE = 0.05
+_SHAPE_FLOOR = 0.0
+_DETAIL_FLOOR = 0.02
+_DETAIL_CONTRAST = 0.12  # standard deviation of log luminance at strength 1, over faces and pixels
+_TEXTURE_SIDE = 384
+_TEXTURE_FACES = 48
+_SHARPEN, _SHARPEN_BLUR = 0.7, 4.5  # averaging blurs brows and lips; pixels of the texture
+_GAIN_FACES = 600
+_GAIN_ROUNDS = 3
+
+
+def fit(labelled: Samples, portraits: Samples, pipeline: Pipeline) -> MeanFaceModel:
+    """All arrays, the gain of shape still 1."""
+    mirror = mirror_points(mean_shape().points)
+    people = Groups.of(np.concatenate([labelled.subjects, np.char.add(labelled.subjects, " mirrored")]))
+    emotions = np.concatenate([labelled.emotions, labelled.emotions])
+    poses = _both(labelled.poses, labelled.poses * np.array([-1, 1, 1, 1, -1, -1], np.float32))
+    measured = _both(labelled.shapes, _mirrored_shapes(labelled.shapes, mirror))
+    effect = _pose_effect(measured, poses, people)
+    shapes: Doubles = measured - poses @ effect
+    signs = np.column_stack([_labels(emotions), expression_measures(shapes.astype(np.float32), mirror)])
+    shape_offset, shape_in, shape_out = _expression_part(
+        shapes, signs, people, emotions, _Reduction(_SHAPE_COMPONENTS, _SHAPE_RANK, _SHAPE_FLOOR)
+    )
+
+    neutral = mean_shape().points[:, :2] + shape_offset.reshape(-1, 2)
+    scale, shift = template_map(1, pipeline.align.margin)
+    atlas_points = (neutral * scale + shift).astype(np.float32)
+    skin = skin_triangles(mean_shape().points)
+    model = MeanFaceModel(
+        neutral=neutral.astype(np.float32),
+        atlas_points=atlas_points,
+        texture=np.zeros((_TEXTURE_SIDE, _TEXTURE_SIDE, 3), np.uint8),
+        skin_triangles=skin,
+        eye_triangles=eye_triangles(),
+        mouth_triangles=mouth_triangles(),
+        pose_effect=effect.astype(np.float32),
+        shape_offset=shape_offset.astype(np.float32),
+        shape_in=shape_in.astype(np.float32),
+        shape_out=shape_out.astype(np.float32),
+        detail_mask=_detail_mask(atlas_points, skin),
+        detail_offset=np.zeros(0, np.float32),
+        detail_in=np.zeros((0, 0), np.float32),
+        detail_out=np.zeros((0, 0), np.float32),
+    )
+    details = np.stack([extract_detail(face, atlas_points, skin, model.detail_mask) for face in labelled.faces])
+    both_details = _both(details, _mirrored_details(details, model.detail_mask))
+    detail_offset, detail_in, detail_out = _expression_part(
+        both_details, _labels(emotions), people, emotions, _Reduction(_DETAIL_COMPONENTS, _DETAIL_RANK, _DETAIL_FLOOR)
+    )
+    contrast = float(((both_details - detail_offset) @ detail_in @ detail_out).std())
+    return replace(
+        model,
+        texture=common_texture(portraits, model),
+        detail_offset=detail_offset.astype(np.float32),
+        detail_in=detail_in.astype(np.float32),
+        detail_out=(detail_out * _DETAIL_CONTRAST / contrast).astype(np.float32),
+    )
+
+
+def common_texture(portraits: Samples, model: MeanFaceModel) -> Image:
+    """(a, a, 3) uint8: the average of the least expressive colour portraits and their mirror images."""
+    shapes = portraits.shapes - portraits.poses @ model.pose_effect - model.shape_offset
+    amount = np.linalg.norm(shapes @ model.shape_in @ model.shape_out, axis=1)
+    amount[np.array([_colourless(face) for face in portraits.faces])] = np.inf
+    amount[np.array([abs(face.pose[0]) > 15 for face in portraits.faces])] = np.inf
+    chosen = np.argsort(amount, kind="stable")[:_TEXTURE_FACES]
+    mean = np.mean([texture_of(portraits.faces[index], model).astype(np.float64) for index in chosen], axis=0)
+    mean = (mean + mean[:, ::-1]) / 2
+    sharp = mean + _SHARPEN * (mean - cv2.GaussianBlur(mean, (0, 0), _SHARPEN_BLUR))
+    return np.asarray(np.clip(np.round(sharp), 0, 255), np.uint8)
+
+
+def fit_gain(model: MeanFaceModel, labelled: Samples, pipeline: Pipeline) -> MeanFaceModel:
+    """Amplify the shape's expression until its measured slope, rendering against source, is 1."""
+    mirror = mirror_points(mean_shape().points)
+    chosen = np.random.default_rng(pipeline.seed).permutation(len(labelled.faces))[:_GAIN_FACES]
+    people = Groups.of(labelled.subjects[chosen])
+    landmarker = build_landmarker(pipeline.detect, "cpu")
+    expected = template_detection(pipeline.size, pipeline.align.margin)
+    source = labelled.shapes[chosen] - labelled.poses[chosen] @ model.pose_effect
+    wanted = people.centred(expression_measures(source, mirror).astype(np.float64))
+    for _ in range(_GAIN_ROUNDS):
+        with tempfile.TemporaryDirectory() as folder:
+            save_model(model, Path(folder) / "model.npz")
+            renderer = MeanFace(pipeline, Path(folder) / "model.npz")
+            renderer.prepare("cpu")
+            found = []
+            for index in chosen:
+                image = renderer.render(labelled.faces[index])
+                assert isinstance(image, np.ndarray)
+                landmarks = landmarker.landmarks(image, [expected])[0]
+                assert landmarks is not None, "the renderer's own faces are found"
+                found.append(landmarks.points)
+        got = people.centred(expression_measures(measured_shape(np.stack(found))[0], mirror).astype(np.float64))
+        slopes = (wanted * got).sum(axis=0) / (wanted**2).sum(axis=0)
+        gain = 1 / float(np.median(slopes))
+        click.echo(f"median slope {np.median(slopes):.3f}, quartiles {np.percentile(slopes, [25, 75]).round(3)}")
+        model = replace(model, shape_out=model.shape_out * np.float32(gain))
+    return model
+
+
+@dataclass(frozen=True, slots=True)
+class _Reduction:
+    """Sizes of an estimate: principal components kept, rank of the result, floor of the variance (see `estimator`)."""
+
+    components: int
+    rank: int
+    floor: float
+
+
+def _expression_part(
+    values: Doubles, signs: Doubles, people: Groups, emotions: NDArray[np.str_], reduction: _Reduction
+) -> tuple[Doubles, Doubles, Doubles]:
+    """Point of zero expression (k,), and the thin factors (k, r) and (r, k) of the estimate of expression."""
+    middle = values.mean(axis=0)
+    axes = _principal_axes(values - middle, reduction.components)
+    scores = (values - middle) @ axes.T
+    neutral = emotions == "neutral"
+    calm = Groups.of(people.index[neutral].astype(str))
+    offset = calm.means(scores[neutral]).mean(axis=0)
+    inside = within(scores, people)
+    total = inside + between(scores, people, inside)
+    expression = explained(scores, signs, people, _balance(emotions), _SIGN_NOISE)
+    left, right = thin(estimator(expression, total, reduction.floor).T, reduction.rank)
+    return middle + offset @ axes, axes.T @ left, right @ axes
+
+
+def _principal_axes(centred: Doubles, count: int) -> Doubles:
+    """(count, k) leading axes of (n, k) values."""
+    covariance = centred.T @ centred if centred.shape[1] <= len(centred) else centred @ centred.T
+    _, vectors = np.linalg.eigh(covariance)
+    leading = vectors[:, ::-1][:, :count]
+    if covariance.shape[0] != centred.shape[1]:
+        leading = centred.T @ leading
+        leading /= np.linalg.norm(leading, axis=0)
+    return np.asarray(leading.T)
+
+
+def _pose_effect(shapes: Doubles, poses: Doubles, people: Groups) -> Doubles:
+    """(6, 936) ridge regression of shape on pose within people."""
+    shape, pose = people.centred(shapes), people.centred(poses)
+    ridge = 1e-3 * len(pose) * pose.var() * np.eye(pose.shape[1])
+    return np.asarray(np.linalg.solve(pose.T @ pose + ridge, pose.T @ shape))
+
+
+def _labels(emotions: NDArray[np.str_]) -> Doubles:
+    """(n, m) one column per emotion that occurs, 1 where it is the label."""
+    names = [name for name in np.unique(emotions) if name]
+    return np.stack([emotions == name for name in names], axis=1).astype(np.float64)
+
+
+def _balance(emotions: NDArray[np.str_]) -> Doubles:
+    """(n,) weights between counting faces alike and counting emotions alike."""
+    _, index, counts = np.unique(emotions, return_inverse=True, return_counts=True)
+    return np.asarray(1 / np.sqrt(counts[index]))
+
+
+def _both(values: NDArray[np.floating], mirrored: NDArray[np.floating]) -> Doubles:
+    return np.concatenate([values, mirrored]).astype(np.float64)
+
+
+def _mirrored_shapes(shapes: Floats, mirror: NDArray[np.intp]) -> Floats:
+    points = shapes.reshape(len(shapes), -1, 2)[:, mirror] * np.array([-1, 1], np.float32)
+    return points.reshape(shapes.shape)
+
+
+def _mirrored_details(details: Floats, mask: NDArray[np.bool_]) -> Floats:
+    atlas = np.zeros((len(details), *mask.shape), np.float32)
+    atlas[:, mask] = details
+    return atlas[:, :, ::-1][:, mask]
+
+
+def _detail_mask(atlas_points: Floats, triangles: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Skin pixels of the detail atlas, on both sides alike."""
+    flat = np.column_stack([atlas_points * ATLAS_SIDE, np.ones(len(atlas_points))]).astype(np.float32)
+    _, mask = rasterize(flat, triangles, np.zeros_like(flat), (ATLAS_SIDE, ATLAS_SIDE))
+    return mask & mask[:, ::-1]
+
+
+def _colourless(face: AlignedFace) -> bool:
+    """Whether a portrait is in black and white."""
+    saturation = cv2.cvtColor(face.image, cv2.COLOR_RGB2HSV)[..., 1]
+    quarter = face.image.shape[0] // 4
+    return float(saturation[quarter:-quarter, quarter:-quarter].mean()) < 40
+
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("labelled", type=_FILE)
+@click.argument("labelled_root", type=_FOLDER)
+@click.argument("portraits", type=_FILE)
+@click.argument("portraits_root", type=_FOLDER)
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path))
+def main(labelled: Path, labelled_root: Path, portraits: Path, portraits_root: Path, output: Path) -> None:
+    """Fit the arrays of mean_face on two manifests."""
+    pipeline = Pipeline()
+    table = read_manifest(labelled)
+    train = collect(table.filter(pc.equal(table["split"], "train")), labelled_root, pipeline)
+    click.echo(f"{len(train.faces)} faces of {len(set(train.subjects))} people in split train")
+    many = collect(read_manifest(portraits), portraits_root, pipeline)
+    click.echo(f"{len(many.faces)} portraits")
+    save_model(fit_gain(fit(train, many, pipeline), train, pipeline), output)
+    click.echo(f"{output}: {output.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main()
