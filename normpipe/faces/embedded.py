@@ -35,6 +35,10 @@ _SURE = 0.88
 _SHORT_RANGE_SCORE = 0.75
 """Below, the short-range network also answers to chests and hands; what it should see there the full-range one sees better."""
 
+_FILLING = 0.45
+"""Share of the picture's longer side from which a face fills it, and where that score is not asked for: the tight crops of
+aligned data sets, grey and blurred, go down to 0.55; only 7 of 500 tiles without a face have an answer of that size at all."""
+
 _MORE_LOOKS = 3
 _SETTLED_TURN = math.radians(8)
 _SETTLED_SHIFT = 0.08
@@ -135,7 +139,7 @@ class EmbeddedEngine:
             yield self._near(image, [replace(whole, side=_ROOM * whole.side)])
             yield from upright
         for quarters in (1, 3, 2):
-            yield self._near(image, [replace(whole, angle=quarters * math.pi / 2)])
+            yield self._near(image, [_turned(whole, quarters)])
 
     def _upright(self, whole: Region, width: int, height: int, image: Image) -> Iterator[tuple[Floats, Floats]]:
         """Candidates of large, middle and small upright faces."""
@@ -150,7 +154,11 @@ class EmbeddedEngine:
                 return
 
     def _near(self, image: Image, regions: Sequence[Region]) -> tuple[Floats, Floats]:
-        return self._short_range.candidates(image, regions, max(self._min_score, _SHORT_RANGE_SCORE))
+        """Candidates of the short-range network: the certain ones, and any that fill much of the picture."""
+        shapes, scores = self._short_range.candidates(image, regions, self._min_score)
+        filling = _widths(shapes) >= _FILLING * max(image.shape[:2])
+        kept = filling | (scores >= _SHORT_RANGE_SCORE)
+        return shapes[kept], scores[kept]
 
     def _confirmed(self, image: Image, shapes: Floats, scores: Floats) -> list[Detection]:
         """The candidates that the detector is sure of or that the mesh takes for a face, this way up."""
@@ -160,10 +168,14 @@ class EmbeddedEngine:
         return [detection for detection in found if _sure(detection) or self._stands_the_test(image, detection)]
 
     def _stands_the_test(self, image: Image, detection: Detection) -> bool:
-        """Whether the mesh sees a face, and sees it best as it was found: a lying face passes for a bad upright one."""
+        """Whether the mesh sees a face, and sees it best as it was found: a lying face passes for a bad upright one.
+
+        A face that fills the picture was cut out by somebody, who may have turned it upside down but not onto a side.
+        """
         region = _mesh_region(detection)
-        turned = [replace(region, angle=region.angle + quarters * math.pi / 2) for quarters in range(4)]
-        upright, *others = (placed.score for placed in self._place(image, turned))
+        filling = bool(_widths(detection.box[None])[0] >= _FILLING * max(image.shape[:2]))
+        turns = [_turned(region, quarters) for quarters in ((2,) if filling else (1, 2, 3))]
+        upright, *others = (placed.score for placed in self._place(image, [region, *turns]))
         return upright >= max(_FACE, *others)
 
     def _settled(self, image: Image, regions: Sequence[Region]) -> list[Landmarks]:
@@ -200,6 +212,14 @@ def _alike(region: Region, other: Region) -> bool:
     turn = math.remainder(region.angle - other.angle, math.tau)
     shift = math.hypot(region.x - other.x, region.y - other.y) / region.side
     return abs(turn) <= _SETTLED_TURN and shift <= _SETTLED_SHIFT and abs(math.log(other.side / region.side)) <= _SETTLED_GROWTH
+
+
+def _widths(shapes: Floats) -> Floats:
+    return shapes[:, 2] - shapes[:, 0]
+
+
+def _turned(region: Region, quarters: int) -> Region:
+    return replace(region, angle=region.angle + quarters * math.pi / 2)
 
 
 def _mesh_region(detection: Detection) -> Region:
