@@ -16,6 +16,8 @@ from normpipe.faces.pose import pose
 from normpipe.faces.protocols import Detector, Landmarker
 from normpipe.records import Failure, Reason
 
+ALGORITHM_VERSION = 1
+
 _SAME_FACE_IOU = 0.5
 """Two landmark sets that overlap this much lie on one face."""
 
