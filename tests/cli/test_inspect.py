@@ -17,7 +17,7 @@ def run_folder(shared, tmp_path_factory):
         (folder / "photos" / f"{name}.jpg").write_bytes((shared / "data/congress-portraits" / f"{name}.jpg").read_bytes())
     (folder / "photos" / "Empty.jpg").write_bytes(b"")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("normpipe.stages.pairs_task.build_normalizer", lambda options, size: GreyComposite())
+        patch.setattr("normpipe.stages.pairs_task.build_normalizer", lambda pipeline: GreyComposite())
         result = CliRunner().invoke(cli, ["run", str(folder / "photos"), str(folder / "out")])
     assert result.exit_code == 0, result.output
     return folder

@@ -14,7 +14,7 @@ PORTRAITS = ("A000014", "A000022", "A000055")
 
 @pytest.fixture(autouse=True)
 def grey(monkeypatch):
-    monkeypatch.setattr("normpipe.stages.pairs_task.build_normalizer", lambda options, size: GreyComposite())
+    monkeypatch.setattr("normpipe.stages.pairs_task.build_normalizer", lambda pipeline: GreyComposite())
 
 
 @pytest.fixture

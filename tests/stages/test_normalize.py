@@ -3,7 +3,7 @@ import pytest
 from fixtures.faces import aligned_face
 from fixtures.normalizers import GreyComposite
 
-from normpipe.config import Normalize
+from normpipe.config import Normalize, Pipeline
 from normpipe.errors import UsageError
 from normpipe.normalizers.build import build_normalizer
 from normpipe.records import Failure, Reason
@@ -39,4 +39,4 @@ def test_a_normalizer_that_loses_a_face_is_caught():
 
 def test_an_unknown_normalizer_is_refused_with_the_names_there_are():
     with pytest.raises(UsageError, match="no normalizer 'mean'; there is: mean_face"):
-        build_normalizer(Normalize(normalizer="mean"), 256)
+        build_normalizer(Pipeline(normalize=Normalize(normalizer="mean")))
