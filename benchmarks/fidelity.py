@@ -240,9 +240,8 @@ def main(manifest: Path, root: Path, identity: Path, blendshapes: Path, split: s
     rows["subjects"] = len(np.unique(people.subjects))
     print(f"split {split}: {rows['rows']} rows, {rows['subjects']} subjects, {rows['without_face']} rows without a face")
     print("expressionless render: " + ", ".join(f"{name} {value:.3f}" for name, value in neutral.items()))
-    print(
-        f"{'images':24} {'AUC':>6} {'rank1':>6} {'corr':>6} {'slope':>6} {'F1':>6} {'bal':>6} {'F1 both':>8}  alone - original, both - twice"
-    )
+    heads = " ".join(f"{name:>6}" for name in ("AUC", "rank1", "corr", "slope", "F1", "bal"))
+    print(f"{'images':24} {heads}  F1 both  alone - original, both - twice")
     for record in records:
         print(_line(record))
     if output is not None:

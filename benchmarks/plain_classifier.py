@@ -22,7 +22,8 @@ _COMPONENTS = 250
 def features(image: Image) -> NDArray[np.float32]:
     """(2592,) float32 HOG of an RGB image of any square size."""
     grey = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-    return hog(grey, orientations=8, pixels_per_cell=(12, 12), cells_per_block=(2, 2)).astype(np.float32)
+    cells = hog(grey, orientations=8, pixels_per_cell=(12, 12), cells_per_block=(2, 2))
+    return np.asarray(cells, np.float32)
 
 
 def subject_folds(subjects: NDArray[np.str_], folds: int, seed: int) -> NDArray[np.intp]:

@@ -241,7 +241,7 @@ def main(
 ) -> None:
     """Measure a normalizer on rig heads."""
     options = load_pipeline(pipeline, overrides)
-    normalizer = build_normalizer(options.normalize, options.size)
+    normalizer = build_normalizer(options)
     normalizer.prepare(device)
     chain = Chain(options, build_detector(options.detect, device), build_landmarker(options.detect, device), normalizer)
     head_rig = HeadRig.load(rig)

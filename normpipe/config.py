@@ -138,8 +138,8 @@ def load_pipeline(path: Path | None, overrides: Sequence[str] = ()) -> Pipeline:
         if dotted in overridden:
             place = f"--set {dotted}"
         else:
-            line = _line_of(node, keys)
-            place = f"{where}, line {line}, {dotted}" if line else f"{where}, {dotted}"
+            key_line = _line_of(node, keys)
+            place = f"{where}, line {key_line}, {dotted}" if key_line else f"{where}, {dotted}"
         raise UsageError(f"{place}: {first['msg']}") from error
 
 

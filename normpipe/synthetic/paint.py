@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from normpipe.batches import Floats, Image
 from normpipe.errors import NormpipeError
 from normpipe.faces.protocols import Detector, Landmarker
+from normpipe.raster import rasterize
 from normpipe.records import LANDMARK_COUNT
 from normpipe.synthetic.heads import EYE_TILE, MULTI_PIE_68, PIVOT, HeadParams, HeadRig, Tile, project
-from normpipe.raster import rasterize
 
 cv2.setNumThreads(1)
 

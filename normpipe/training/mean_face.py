@@ -9,6 +9,7 @@ Last, the gain: faces are rendered and measured again, and the amplitude that th
 """
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,8 +47,12 @@ _DETAIL_CONTRAST = 0.12  # standard deviation of log luminance at strength 1, ov
 _TEXTURE_SIDE = 384
 _TEXTURE_FACES = 48
 _SHARPEN, _SHARPEN_BLUR = 0.7, 4.5  # averaging blurs brows and lips; pixels of the texture
+_BROW = np.array([70, 63, 105, 66, 107, 46, 53, 52, 65, 55])  # image-left
+_EYE_CORNERS = np.array([33, 133, 362, 263])
+_BROW_DROP, _BROW_REACH = 0.04, 0.12  # eye distances
 _GAIN_FACES = 600
 _GAIN_ROUNDS = 3
+_GAIN_TARGET = 1.0
 
 
 def fit(labelled: Samples, portraits: Samples, pipeline: Pipeline) -> MeanFaceModel:
@@ -69,7 +74,7 @@ def fit(labelled: Samples, portraits: Samples, pipeline: Pipeline) -> MeanFaceMo
     atlas_points = (neutral * scale + shift).astype(np.float32)
     skin = skin_triangles(mean_shape().points)
     model = MeanFaceModel(
-        neutral=neutral.astype(np.float32),
+        neutral=(neutral + _lowered_brows(neutral.astype(np.float32), mirror)).astype(np.float32),
         atlas_points=atlas_points,
         texture=np.zeros((_TEXTURE_SIDE, _TEXTURE_SIDE, 3), np.uint8),
         skin_triangles=skin,
@@ -99,6 +104,16 @@ def fit(labelled: Samples, portraits: Samples, pipeline: Pipeline) -> MeanFaceMo
     )
 
 
+def _lowered_brows(neutral: Floats, mirror: NDArray[np.intp]) -> Floats:
+    """(468, 2) shift of the brows and what is near: averaging smears them upwards, so that neutral reads as surprised."""
+    brows = np.concatenate([_BROW, mirror[_BROW]])
+    distance = np.linalg.norm(neutral[:, None] - neutral[None, brows], axis=-1).min(axis=1)
+    shift = np.zeros_like(neutral)
+    shift[:, 1] = _BROW_DROP * np.exp(-((distance / _BROW_REACH) ** 2))
+    shift[_EYE_CORNERS] = 0
+    return shift
+
+
 def common_texture(portraits: Samples, model: MeanFaceModel) -> Image:
     """(a, a, 3) uint8: the average of the least expressive colour portraits and their mirror images."""
     shapes = portraits.shapes - portraits.poses @ model.pose_effect - model.shape_offset
@@ -112,30 +127,36 @@ def common_texture(portraits: Samples, model: MeanFaceModel) -> Image:
     return np.asarray(np.clip(np.round(sharp), 0, 255), np.uint8)
 
 
+def _measured_again(model: MeanFaceModel, pipeline: Pipeline, faces: Sequence[AlignedFace]) -> Floats:
+    """(n, 468, 3) landmarks of the faces' renderings."""
+    landmarker = build_landmarker(pipeline.detect, "cpu")
+    expected = template_detection(pipeline.size, pipeline.align.margin)
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(model, Path(folder) / "model.npz")
+        renderer = MeanFace(pipeline, Path(folder) / "model.npz")
+        renderer.prepare("cpu")
+        found = []
+        for face in faces:
+            image = renderer.render(face)
+            assert isinstance(image, np.ndarray)
+            landmarks = landmarker.landmarks(image, [expected])[0]
+            assert landmarks is not None, "the renderer's own faces are found"
+            found.append(landmarks.points)
+    return np.stack(found)
+
+
 def fit_gain(model: MeanFaceModel, labelled: Samples, pipeline: Pipeline) -> MeanFaceModel:
     """Amplify the shape's expression until its measured slope, rendering against source, is 1."""
     mirror = mirror_points(mean_shape().points)
     chosen = np.random.default_rng(pipeline.seed).permutation(len(labelled.faces))[:_GAIN_FACES]
     people = Groups.of(labelled.subjects[chosen])
-    landmarker = build_landmarker(pipeline.detect, "cpu")
-    expected = template_detection(pipeline.size, pipeline.align.margin)
     source = labelled.shapes[chosen] - labelled.poses[chosen] @ model.pose_effect
     wanted = people.centred(expression_measures(source, mirror).astype(np.float64))
     for _ in range(_GAIN_ROUNDS):
-        with tempfile.TemporaryDirectory() as folder:
-            save_model(model, Path(folder) / "model.npz")
-            renderer = MeanFace(pipeline, Path(folder) / "model.npz")
-            renderer.prepare("cpu")
-            found = []
-            for index in chosen:
-                image = renderer.render(labelled.faces[index])
-                assert isinstance(image, np.ndarray)
-                landmarks = landmarker.landmarks(image, [expected])[0]
-                assert landmarks is not None, "the renderer's own faces are found"
-                found.append(landmarks.points)
-        got = people.centred(expression_measures(measured_shape(np.stack(found))[0], mirror).astype(np.float64))
+        found = measured_shape(_measured_again(model, pipeline, [labelled.faces[index] for index in chosen]))[0]
+        got = people.centred(expression_measures(found, mirror).astype(np.float64))
         slopes = (wanted * got).sum(axis=0) / (wanted**2).sum(axis=0)
-        gain = 1 / float(np.median(slopes))
+        gain = _GAIN_TARGET / float(np.median(slopes))
         click.echo(f"median slope {np.median(slopes):.3f}, quartiles {np.percentile(slopes, [25, 75]).round(3)}")
         model = replace(model, shape_out=model.shape_out * np.float32(gain))
     return model

@@ -20,6 +20,7 @@ _EYE_SHUT_OPEN = (0.06, 0.2)  # opening over width of the eye, from all common t
 _MOUTH_SHUT_OPEN = (0.02, 0.06)  # opening over distance of the eyes
 
 _SKIN_LEVEL = 168.0  # grey level that the source's skin is brought to before the mouth's palette is read
+_LIP_LINE = 51.0  # level of the mouth's palette between lips that are shut
 _PALETTE_STOPS = np.array([0.0, 0.45, 1.0]) * 255
 _MOUTH_STOPS = np.array([[18, 6, 6], [140, 92, 84], [236, 224, 206]])
 _EYE_STOPS = np.array([[14, 10, 8], [128, 110, 98], [240, 232, 224]])
@@ -61,6 +62,14 @@ def draw_interior(canvas: Image, points: Floats, face: AlignedFace, common: Imag
     return mouth | eyes
 
 
+def draw_shut_mouth(canvas: Image, points: Floats, model: MeanFaceModel) -> NDArray[np.bool_]:
+    """Draw the line between the lips of a face without a source; arguments and result as for `draw_interior`."""
+    flat = np.column_stack([points, np.ones(len(points), np.float32)]).astype(np.float32)
+    _, mask = rasterize(flat, model.mouth_triangles, np.zeros_like(flat), canvas.shape[:2])
+    canvas[mask] = _MOUTH_PALETTE[int(_LIP_LINE)]
+    return mask
+
+
 def _draw_mouth(
     canvas: Image, points: Floats, face: AlignedFace, grey: NDArray[np.uint8], model: MeanFaceModel
 ) -> NDArray[np.bool_]:
@@ -72,7 +81,7 @@ def _draw_mouth(
     toned = np.clip(luminance[mask] * (_SKIN_LEVEL / max(level, 20.0)), 0, 255)
     eye_distance = _distance(face.landmarks, 33, 263)
     share = _fade(_distance(face.landmarks, *_INNER_LIPS) / max(eye_distance, 1e-6), _MOUTH_SHUT_OPEN)
-    toned = share * toned + (1 - share) * 0.2 * 255
+    toned = share * toned + (1 - share) * _LIP_LINE
     canvas[mask] = _MOUTH_PALETTE[toned.astype(np.uint8)]
     return mask
 

@@ -13,7 +13,7 @@ from normpipe.config import Pipeline
 from normpipe.normalizers.mean_face.detail import ATLAS_SIDE, expression_detail, extract_detail
 from normpipe.normalizers.mean_face.expression import expression_offsets
 from normpipe.normalizers.mean_face.identity import CommonIdentity, common_identity, identity_from_photo
-from normpipe.normalizers.mean_face.interior import draw_interior
+from normpipe.normalizers.mean_face.interior import draw_interior, draw_shut_mouth
 from normpipe.normalizers.mean_face.model import MODEL_FILE, MeanFaceModel, load_model, model_sha256
 from normpipe.raster import rasterize
 from normpipe.records import Failure, Reason
@@ -90,8 +90,10 @@ class MeanFace:
     def neutral(self) -> Image:
         """The common face without expression, with its own eyes."""
         assert self._identity is not None, "prepare() comes first"
-        canvas, mask = self._deform(self._points(np.zeros((468, 2), np.float32)), None)
-        return self._composite(canvas, mask)
+        assert self._model is not None
+        points = self._points(np.zeros((468, 2), np.float32))
+        canvas, mask = self._deform(points, None)
+        return self._composite(canvas, mask | draw_shut_mouth(canvas, points, self._model))
 
     def _draw(self, face: AlignedFace, offsets: Floats, detail: Floats | None) -> Image:
         assert self._model is not None
