@@ -7,7 +7,6 @@ every stage is 1:1 and in order. An entry that failed holds a Failure where its 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +16,9 @@ Image = NDArray[np.uint8]
 """RGB, uint8, shape (height, width, 3), C-contiguous."""
 
 Floats = NDArray[np.float32]
+
+_RIM = 1.0
+"""Pixels at the border of the source image that a crop blends with what lies outside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +125,17 @@ class AlignedFace:
 
     def inside(self) -> Floats:
         """(size, size) float32, 1 where the crop shows the source image and 0 where it shows what lies outside."""
-        mask = np.zeros(self.image.shape[:2], np.float32)
-        # OpenCV counts from pixel centres; one pixel less on each side keeps the blend of picture and border out.
-        middle = self.frame_corners.mean(axis=0)
-        shrunk = self.frame_corners - 0.5 - np.sign(self.frame_corners - middle)
-        cv2.fillConvexPoly(mask, np.round(np.clip(shrunk, -1e4, 1e4)).astype(np.int32), 1.0)
-        return mask
+        size = self.image.shape[0]
+        centres = np.arange(size) + 0.5
+        corners = self.frame_corners.astype(np.float64)
+        x, y = corners.T
+        winding = np.sign(x @ np.roll(y, -1) - y @ np.roll(x, -1))
+        mask = np.ones((size, size), np.bool_)
+        for start, end in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+            along = winding * (end - start) / np.linalg.norm(end - start)
+            depth = ((centres - start[1]) * along[0])[:, None] - (centres - start[0]) * along[1]
+            mask &= depth >= _RIM
+        return mask.astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)

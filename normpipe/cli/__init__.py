@@ -45,7 +45,7 @@ def cli() -> None:
 def main() -> None:
     """Entry point: errors meant for the user become one line on stderr and their exit code."""
     try:
-        cli(standalone_mode=False)
+        code = cli(standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -55,5 +55,5 @@ def main() -> None:
     except NormpipeError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    except click.exceptions.Exit as leave:
-        sys.exit(leave.exit_code)
+    # Outside its standalone mode click returns what a command gave to Context.exit.
+    sys.exit(code)
