@@ -133,8 +133,8 @@ class AlignedFace:
         mask = np.ones((size, size), np.bool_)
         for start, end in zip(corners, np.roll(corners, -1, axis=0), strict=True):
             along = winding * (end - start) / np.linalg.norm(end - start)
-            depth = ((centres - start[1]) * along[0])[:, None] - (centres - start[0]) * along[1]
-            mask &= depth >= _RIM
+            # Depth of a pixel's centre behind this side, as a part that goes down and one that goes across.
+            mask &= ((centres - start[1]) * along[0] - _RIM)[:, None] >= (centres - start[0]) * along[1]
         return mask.astype(np.float32)
 
 
