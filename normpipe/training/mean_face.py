@@ -2,8 +2,8 @@
 
     python -m normpipe.training.mean_face LABELLED.parquet LABELLED_ROOT PORTRAITS.parquet PORTRAITS_ROOT -o mean_face.npz
 
-LABELLED is a manifest with subject, emotion and split; only its split `train` is used. It gives the covariances within and
-between people, for shape and for detail. PORTRAITS is a manifest of many people; those with the least expression give the
+LABELLED is a manifest with subject, emotion and split; only its split `train` is used. It gives the estimates of expression,
+for shape and for detail (see wiener.py). PORTRAITS is a manifest of many people; those with the least expression give the
 colours of the common face. Every face also counts mirrored, as another person, so that the result treats both sides alike.
 Last, the gain: faces are rendered and measured again, and the amplitude that the renderer loses is given back.
 """
@@ -24,7 +24,7 @@ from normpipe.config import Pipeline
 from normpipe.faces.build import build_landmarker
 from normpipe.faces.geometry import mean_shape
 from normpipe.normalizers.mean_face.detail import ATLAS_SIDE, extract_detail
-from normpipe.normalizers.mean_face.expression import measured_shape
+from normpipe.normalizers.mean_face.expression import expression_of, measured_shape
 from normpipe.normalizers.mean_face.identity import texture_of
 from normpipe.normalizers.mean_face.model import MeanFaceModel, save_model
 from normpipe.normalizers.mean_face.normalizer import MeanFace
@@ -34,15 +34,15 @@ from normpipe.stages.align import template_detection, template_map
 from normpipe.training.measures import expression_measures
 from normpipe.training.mesh import eye_triangles, mirror_points, mouth_triangles, skin_triangles
 from normpipe.training.samples import Samples, collect
-from normpipe.training.wiener import Doubles, Groups, between, estimator, explained, thin, within
+from normpipe.training.wiener import Doubles, Groups, estimator, explained, thin
 
 _SHAPE_COMPONENTS = 80  # 99.8 % of the variance
 _SHAPE_RANK = 40
 _DETAIL_COMPONENTS = 250
-_DETAIL_RANK = 12
+_DETAIL_RANK = 6
 _SIGN_NOISE = 0.05
-_SHAPE_FLOOR = 0.0
-_DETAIL_FLOOR = 0.02
+_SHAPE_FLOOR = 0.05  # share of the mean variance
+_DETAIL_FLOOR = 1.0
 _DETAIL_CONTRAST = 0.12  # standard deviation of log luminance at strength 1, over faces and pixels
 _TEXTURE_SIDE = 384
 _TEXTURE_FACES = 48
@@ -52,7 +52,7 @@ _EYE_CORNERS = np.array([33, 133, 362, 263])
 _BROW_DROP, _BROW_REACH = 0.04, 0.12  # eye distances
 _GAIN_FACES = 600
 _GAIN_ROUNDS = 3
-_GAIN_TARGET = 1.0
+_GAIN_TARGET = 1.6
 
 
 def fit(labelled: Samples, portraits: Samples, pipeline: Pipeline) -> MeanFaceModel:
@@ -64,44 +64,84 @@ def fit(labelled: Samples, portraits: Samples, pipeline: Pipeline) -> MeanFaceMo
     measured = _both(labelled.shapes, _mirrored_shapes(labelled.shapes, mirror))
     effect = _pose_effect(measured, poses, people)
     shapes: Doubles = measured - poses @ effect
-    signs = np.column_stack([_labels(emotions), expression_measures(shapes.astype(np.float32), mirror)])
-    shape_offset, shape_in, shape_out = _expression_part(
-        shapes, signs, people, emotions, _Reduction(_SHAPE_COMPONENTS, _SHAPE_RANK, _SHAPE_FLOOR)
-    )
+    shape = _Components.of(shapes, people, emotions, _SHAPE_COMPONENTS)
 
-    neutral = mean_shape().points[:, :2] + shape_offset.reshape(-1, 2)
+    neutral = (mean_shape().points[:, :2] + shape.neutral.reshape(-1, 2)).astype(np.float32)
     scale, shift = template_map(1, pipeline.align.margin)
     atlas_points = (neutral * scale + shift).astype(np.float32)
     skin = skin_triangles(mean_shape().points)
+    mask = _detail_mask(atlas_points, skin)
+    found = [extract_detail(face, atlas_points, skin, mask) for face in labelled.faces]
+    weights = np.stack([detail.weights for detail in found])
+    calm = labelled.emotions == "neutral"
+    values = np.stack([detail.values for detail in found])
+    unseen_as = np.average(values[calm], axis=0, weights=weights[calm] + 1e-6)
+    unseen_as = (unseen_as + _mirrored_details(unseen_as[None].astype(np.float32), mask)[0]) / 2
+    seen = unseen_as + (values - unseen_as) * weights
+    details = _both(seen, _mirrored_details(seen.astype(np.float32), mask))
+    detail = _Components.of(details, people, emotions, _DETAIL_COMPONENTS)
+
+    balance, labels = _balance(emotions), _labels(emotions)
+    measures = people.centred(expression_measures(shapes.astype(np.float32), mirror).astype(np.float64))
+    expression = explained(shape.scores, shape.scores, np.column_stack([labels, measures]), balance, _SIGN_NOISE)
+    shape_floor = np.full(_SHAPE_COMPONENTS, _SHAPE_FLOOR * shape.scores.var())
+    inwards, outwards = thin(estimator(expression, shape.scores, shape_floor).T, _SHAPE_RANK)
+    shape_in, shape_out = shape.axes.T @ inwards, outwards @ shape.axes
+
+    observed = np.column_stack([shape.scores, detail.scores])
+    detail_floor = np.full(_DETAIL_COMPONENTS, _DETAIL_FLOOR * detail.scores.var())
+    expression = explained(detail.scores, observed, labels, balance, _SIGN_NOISE)
+    inwards, outwards = thin(estimator(expression, observed, np.concatenate([shape_floor, detail_floor])).T, _DETAIL_RANK)
+    by_shape, by_detail = np.split(inwards, [_SHAPE_COMPONENTS])
+    detail_from_shape, detail_from_detail, detail_out = (
+        shape.axes.T @ by_shape,
+        detail.axes.T @ by_detail,
+        outwards @ detail.axes,
+    )
+    drawn = ((shapes - shape.neutral) @ detail_from_shape + (details - detail.neutral) @ detail_from_detail) @ detail_out
     model = MeanFaceModel(
-        neutral=(neutral + _lowered_brows(neutral.astype(np.float32), mirror)).astype(np.float32),
+        neutral=neutral + _lowered_brows(neutral, mirror),
         atlas_points=atlas_points,
         texture=np.zeros((_TEXTURE_SIDE, _TEXTURE_SIDE, 3), np.uint8),
         skin_triangles=skin,
         eye_triangles=eye_triangles(),
         mouth_triangles=mouth_triangles(),
         pose_effect=effect.astype(np.float32),
-        shape_offset=shape_offset.astype(np.float32),
+        shape_offset=shape.neutral.astype(np.float32),
+        detail_mask=mask,
+        detail_offset=detail.neutral.astype(np.float32),
         shape_in=shape_in.astype(np.float32),
         shape_out=shape_out.astype(np.float32),
-        detail_mask=_detail_mask(atlas_points, skin),
-        detail_offset=np.zeros(0, np.float32),
-        detail_in=np.zeros((0, 0), np.float32),
-        detail_out=np.zeros((0, 0), np.float32),
+        detail_from_shape=detail_from_shape.astype(np.float32),
+        detail_from_detail=detail_from_detail.astype(np.float32),
+        detail_out=(detail_out * _DETAIL_CONTRAST / drawn.std()).astype(np.float32),
     )
-    details = np.stack([extract_detail(face, atlas_points, skin, model.detail_mask) for face in labelled.faces])
-    both_details = _both(details, _mirrored_details(details, model.detail_mask))
-    detail_offset, detail_in, detail_out = _expression_part(
-        both_details, _labels(emotions), people, emotions, _Reduction(_DETAIL_COMPONENTS, _DETAIL_RANK, _DETAIL_FLOOR)
-    )
-    contrast = float(((both_details - detail_offset) @ detail_in @ detail_out).std())
-    return replace(
-        model,
-        texture=common_texture(portraits, model),
-        detail_offset=detail_offset.astype(np.float32),
-        detail_in=detail_in.astype(np.float32),
-        detail_out=(detail_out * _DETAIL_CONTRAST / contrast).astype(np.float32),
-    )
+    return replace(model, texture=common_texture(portraits, model))
+
+
+@dataclass(frozen=True, slots=True)
+class _Components:
+    """Principal components of one kind of measurement, about the face without expression.
+
+    Attributes:
+        neutral: (k,), mean of people's mean neutral faces.
+        axes: (c, k), orthonormal.
+        scores: (n, c).
+    """
+
+    neutral: Doubles
+    axes: Doubles
+    scores: Doubles
+
+    @staticmethod
+    def of(values: Doubles, people: Groups, emotions: NDArray[np.str_], count: int) -> "_Components":
+        """Components of (n, k) values; the neutral point is kept within their span."""
+        middle = values.mean(axis=0)
+        axes = _principal_axes(values - middle, count)
+        calm = emotions == "neutral"
+        means = Groups.of(people.index[calm].astype(str)).means(values[calm])
+        neutral = middle + (means.mean(axis=0) - middle) @ axes.T @ axes
+        return _Components(neutral, axes, (values - neutral) @ axes.T)
 
 
 def _lowered_brows(neutral: Floats, mirror: NDArray[np.intp]) -> Floats:
@@ -116,8 +156,7 @@ def _lowered_brows(neutral: Floats, mirror: NDArray[np.intp]) -> Floats:
 
 def common_texture(portraits: Samples, model: MeanFaceModel) -> Image:
     """(a, a, 3) uint8: the average of the least expressive colour portraits and their mirror images."""
-    shapes = portraits.shapes - portraits.poses @ model.pose_effect - model.shape_offset
-    amount = np.linalg.norm(shapes @ model.shape_in @ model.shape_out, axis=1)
+    amount = np.array([np.linalg.norm(expression_of(face, model).offsets) for face in portraits.faces])
     amount[np.array([_colourless(face) for face in portraits.faces])] = np.inf
     amount[np.array([abs(face.pose[0]) > 15 for face in portraits.faces])] = np.inf
     chosen = np.argsort(amount, kind="stable")[:_TEXTURE_FACES]
@@ -160,32 +199,6 @@ def fit_gain(model: MeanFaceModel, labelled: Samples, pipeline: Pipeline) -> Mea
         click.echo(f"median slope {np.median(slopes):.3f}, quartiles {np.percentile(slopes, [25, 75]).round(3)}")
         model = replace(model, shape_out=model.shape_out * np.float32(gain))
     return model
-
-
-@dataclass(frozen=True, slots=True)
-class _Reduction:
-    """Sizes of an estimate: principal components kept, rank of the result, floor of the variance (see `estimator`)."""
-
-    components: int
-    rank: int
-    floor: float
-
-
-def _expression_part(
-    values: Doubles, signs: Doubles, people: Groups, emotions: NDArray[np.str_], reduction: _Reduction
-) -> tuple[Doubles, Doubles, Doubles]:
-    """Point of zero expression (k,), and the thin factors (k, r) and (r, k) of the estimate of expression."""
-    middle = values.mean(axis=0)
-    axes = _principal_axes(values - middle, reduction.components)
-    scores = (values - middle) @ axes.T
-    neutral = emotions == "neutral"
-    calm = Groups.of(people.index[neutral].astype(str))
-    offset = calm.means(scores[neutral]).mean(axis=0)
-    inside = within(scores, people)
-    total = inside + between(scores, people, inside)
-    expression = explained(scores, signs, people, _balance(emotions), _SIGN_NOISE)
-    left, right = thin(estimator(expression, total, reduction.floor).T, reduction.rank)
-    return middle + offset @ axes, axes.T @ left, right @ axes
 
 
 def _principal_axes(centred: Doubles, count: int) -> Doubles:

@@ -1,8 +1,12 @@
-"""The split of what a face shows into expression and identity: covariances within and between people, and the estimate.
+"""The split of what a face shows into expression and identity: the linear estimate of the expression.
 
-Observed = neutral + expression + identity + rest. With W the covariance within people, B between them and S the part of W that
-varies with known signs of expression, the best linear estimate of the expression is S (W + B)^-1 (observed - neutral). What
-tells people apart, and what neither expression nor person explains (light, a hand, a wrong landmark), is suppressed alike.
+Observed = neutral + expression + identity + rest. With W and B the covariances within and between people and S the covariance
+of what is observed with its expression part, the best linear estimate of the expression is S (W + B)^-1 (observed - neutral).
+What tells people apart, and what neither expression nor person explains (light, a hand, a wrong landmark), is suppressed alike.
+
+S is what goes with signs of expression. A label is a sign as it stands, since people do not differ in what it means; a measure
+is one only by its change within a person, whose face it also describes. W + B is the covariance of all observations: estimating
+both parts from the few images that most people have, only to add them, loses more than it gains.
 
 Source of W (W + B)^-1: the linear model of variation within and between classes behind probabilistic linear discriminant
 analysis (Prince and Elder, ICCV 2007, https://doi.org/10.1109/ICCV.2007.4409052).
@@ -45,44 +49,35 @@ class Groups:
         return np.asarray(values - self.means(values)[self.index])
 
 
-def within(values: Doubles, people: Groups) -> Doubles:
-    """(k, k) covariance within people, from those with at least two rows."""
-    centred = people.centred(values)[people.counts[people.index] > 1]
-    freedom = (people.counts[people.counts > 1] - 1).sum()
-    return np.asarray(centred.T @ centred / freedom)
-
-
-def between(values: Doubles, people: Groups, inside: Doubles) -> Doubles:
-    """(k, k) covariance between people: that of their means, less what `inside` adds to means of few rows."""
-    several = people.counts > 1
-    spread = np.cov(people.means(values)[several].T) - inside * float(np.mean(1 / people.counts[several]))
-    roots, axes = np.linalg.eigh(spread)
-    return np.asarray((axes * np.maximum(roots, 0)) @ axes.T)
-
-
-def explained(values: Doubles, signs: Doubles, people: Groups, weights: Doubles, ridge: float) -> Doubles:
-    """(k, k) part of the covariance within people that goes with (n, m) signs of expression.
+def explained(targets: Doubles, values: Doubles, signs: Doubles, weights: Doubles, ridge: float) -> Doubles:
+    """(t, k) covariance of targets with values, as far as both go with signs of expression.
 
     Args:
-        values: (n, k).
-        signs: (n, m), labels or measures.
-        people: Groups of the rows.
+        targets: (n, t), what is to be estimated.
+        values: (n, k), what is observed.
+        signs: (n, m), labels, and measures as their difference from the person's mean.
         weights: (n,), so that rare expressions count.
         ridge: Share of each sign's variance added to it: signs are noisy.
     """
-    inner, outer = people.centred(values), people.centred(signs)
     share = (weights / weights.sum())[:, None]
-    cross = (inner * share).T @ outer
-    own = (outer * share).T @ outer
+    centred = signs - (share * signs).sum(axis=0)
+    own = (centred * share).T @ centred
     own += ridge * np.diag(np.diag(own) + 1e-9)
-    return np.asarray(cross @ np.linalg.solve(own, cross.T))
+    to_targets = (targets * share).T @ centred
+    to_values = (values * share).T @ centred
+    return np.asarray(to_targets @ np.linalg.solve(own, to_values.T))
 
 
-def estimator(expression: Doubles, total: Doubles, floor: float) -> Doubles:
-    """(k, k) matrix E with estimate = E @ observed; `floor` is added to `total` as a share of its mean variance."""
-    size = len(total)
-    stabilised = total + floor * np.trace(total) / size * np.eye(size)
-    return np.linalg.solve(stabilised, expression.T).T
+def estimator(expression: Doubles, values: Doubles, floor: Doubles) -> Doubles:
+    """(t, k) matrix E with estimate = E @ observed.
+
+    Args:
+        expression: (t, k) from `explained`.
+        values: (n, k), what is observed.
+        floor: (k,) added to its variances: those of weak components are not known well.
+    """
+    total = np.cov(values.T) + np.diag(floor)
+    return np.asarray(np.linalg.solve(total, expression.T).T)
 
 
 def thin(matrix: Doubles, rank: int) -> tuple[Doubles, Doubles]:

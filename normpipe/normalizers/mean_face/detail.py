@@ -1,16 +1,17 @@
-"""Which wrinkles the common face gets: the expression part of the source's fine luminance, in atlas coordinates.
+"""Wrinkles: the source's fine luminance, in atlas coordinates.
 
 Detail is the logarithm of luminance between two blurs, so that light, skin tone and camera drop out and what is left multiplies
-the texture. Skin that is turned away or lies outside the picture carries no detail. As with shape, detail = expression +
-identity, and the Wiener estimate of its expression part is a product of two thin matrices (see normpipe.training.mean_face).
+the texture. Skin that is turned away or lies outside the picture shows no detail, and says so. expression.py tells which part
+of it is expression.
 """
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from normpipe.batches import AlignedFace, Floats
-from normpipe.normalizers.mean_face.model import MeanFaceModel
 from normpipe.raster import rasterize
 
 ATLAS_SIDE = 128
@@ -24,7 +25,24 @@ _LIMIT = 0.7  # of the logarithm, either way: hair and borders are no wrinkles
 _FACING = (0.15, 0.4)  # cosine between skin and view over which detail fades in
 
 
-def extract_detail(face: AlignedFace, atlas_points: Floats, triangles: NDArray[np.int32], mask: NDArray[np.bool_]) -> Floats:
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """Fine luminance of a face at the k pixels of a mask over the atlas.
+
+    Attributes:
+        values: (k,) float32, band-passed log luminance within +-0.7.
+        weights: (k,) float32, 0 where the source shows nothing to 1 where it is seen well.
+    """
+
+    values: Floats
+    weights: Floats
+
+    def deviation(self, offset: Floats) -> Floats:
+        """(k,) float32 difference from another detail, none where nothing is seen."""
+        return (self.values - offset) * self.weights
+
+
+def extract_detail(face: AlignedFace, atlas_points: Floats, triangles: NDArray[np.int32], mask: NDArray[np.bool_]) -> Detail:
     """Band-passed log luminance of a face in the atlas.
 
     Args:
@@ -32,9 +50,6 @@ def extract_detail(face: AlignedFace, atlas_points: Floats, triangles: NDArray[n
         atlas_points: (468, 2) float32, 0 to 1.
         triangles: (t, 3) int32 skin triangles.
         mask: (ATLAS_SIDE, ATLAS_SIDE) bool, pixels wanted.
-
-    Returns:
-        (k,) float32 within +-0.7, zero where the source shows nothing, k = number of pixels wanted.
     """
     size = face.image.shape[0]
     places = np.column_stack([face.landmarks[:, :2] / size, facing(face.landmarks, triangles)]).astype(np.float32)
@@ -51,15 +66,7 @@ def extract_detail(face: AlignedFace, atlas_points: Floats, triangles: NDArray[n
     weight *= mask
     log_light = np.log(light + np.float32(_LIGHT_FLOOR))
     band = _blur(log_light, weight, _FINE_BLUR) - _blur(log_light, weight, _COARSE_BLUR)
-    detail: Floats = np.clip(band * weight, -_LIMIT, _LIMIT)[mask]
-    return detail
-
-
-def expression_detail(detail: Floats, model: MeanFaceModel) -> Floats:
-    """The expression part of (k,) detail as an (ATLAS_SIDE, ATLAS_SIDE) float32 map of log luminance."""
-    atlas = np.zeros(model.detail_mask.shape, np.float32)
-    atlas[model.detail_mask] = (detail - model.detail_offset) @ model.detail_in @ model.detail_out
-    return atlas
+    return Detail(np.clip(band, -_LIMIT, _LIMIT)[mask], weight[mask])
 
 
 def facing(landmarks: Floats, triangles: NDArray[np.int32]) -> Floats:

@@ -1,20 +1,51 @@
-"""How the source deforms the common face: the expression part of its measured shape.
+"""What of a face is expression: the deformation and the wrinkles that the common face gets.
 
 A rigid fit takes the pose away; what pose does to the measured shape beyond that (the landmarker is not perfect) is subtracted
-by a small regression. Of what is left, shape = expression + identity, the Wiener estimate of the expression part is
-`S (W + B)^-1 shape` with W and B the covariance within and between people and S the part of W that goes with expression; fitted
-in normpipe.training.mean_face, stored as a product of two thin matrices.
+by a small regression. What is left of shape and of detail is expression + identity, and the Wiener estimate of the expression
+is `S (W + B)^-1 (observed - neutral)`, with W and B the covariances within and between people and S the part that goes with
+expression. Wrinkles are estimated from shape and detail together, since a brow that is up says where to look for them.
+Fitted in normpipe.training.mean_face, stored as products of thin matrices.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 
-from normpipe.batches import Floats
+from normpipe.batches import AlignedFace, Floats
 from normpipe.faces.geometry import fit_head, mean_shape
 from normpipe.faces.pose import angles
+from normpipe.normalizers.mean_face.detail import extract_detail
 from normpipe.normalizers.mean_face.model import MeanFaceModel
 
 _ANGLE_UNIT = 30.0
 """Degrees; keeps the terms of the pose regression near 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """The expression part of a face.
+
+    Attributes:
+        offsets: (468, 2) float32, how far each landmark of the common face moves, face units.
+        detail: (d, d) float32, log luminance to be added in the detail atlas at full strength.
+    """
+
+    offsets: Floats
+    detail: Floats
+
+
+def expression_of(face: AlignedFace, model: MeanFaceModel) -> Expression:
+    """Estimate the expression of one face."""
+    shape, pose = measured_shape(face.landmarks[None])
+    shape_seen = (shape - pose @ model.pose_effect)[0] - model.shape_offset
+    detail = extract_detail(face, model.atlas_points, model.skin_triangles, model.detail_mask)
+    detail_seen = detail.deviation(model.detail_offset)
+    offsets = shape_seen @ model.shape_in @ model.shape_out
+    atlas = np.zeros(model.detail_mask.shape, np.float32)
+    atlas[model.detail_mask] = (
+        shape_seen @ model.detail_from_shape + detail_seen @ model.detail_from_detail
+    ) @ model.detail_out
+    return Expression(offsets.reshape(-1, 2).astype(np.float32), atlas)
 
 
 def measured_shape(landmarks: Floats) -> tuple[Floats, Floats]:
@@ -38,10 +69,3 @@ def pose_terms(pose: Floats) -> Floats:
     yaw, pitch = pose[:, 0] / _ANGLE_UNIT, pose[:, 1] / _ANGLE_UNIT
     terms: Floats = np.stack([yaw, pitch, yaw**2, pitch**2, yaw * pitch, yaw**3], axis=1).astype(np.float32)
     return terms
-
-
-def expression_offsets(landmarks: Floats, model: MeanFaceModel) -> Floats:
-    """How far each landmark of the common face moves: (468, 2) float32 face units, from (468, 3) landmarks."""
-    shape, pose = measured_shape(landmarks[None])
-    pose_free = shape - pose @ model.pose_effect - model.shape_offset
-    return (pose_free @ model.shape_in @ model.shape_out).reshape(-1, 2).astype(np.float32)

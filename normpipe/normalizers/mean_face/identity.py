@@ -10,7 +10,7 @@ from normpipe.batches import AlignedFace, Floats, Frame, FrameRef, Image
 from normpipe.config import FacePolicy, Pipeline
 from normpipe.errors import UsageError
 from normpipe.faces.build import build_detector, build_landmarker
-from normpipe.normalizers.mean_face.expression import expression_offsets, measured_shape
+from normpipe.normalizers.mean_face.expression import expression_of, measured_shape
 from normpipe.normalizers.mean_face.model import MeanFaceModel
 from normpipe.raster import rasterize
 from normpipe.records import Failure
@@ -57,7 +57,7 @@ def identity_from_photo(path: Path, pipeline: Pipeline, model: MeanFaceModel) ->
         )
     shape, pose = measured_shape(face.landmarks[None])
     own = (shape - pose @ model.pose_effect - model.shape_offset).reshape(468, 2)
-    return CommonIdentity(model.neutral + own - expression_offsets(face.landmarks, model), texture_of(face, model))
+    return CommonIdentity(model.neutral + own - expression_of(face, model).offsets, texture_of(face, model))
 
 
 def texture_of(face: AlignedFace, model: MeanFaceModel) -> Image:

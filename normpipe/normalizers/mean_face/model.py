@@ -22,7 +22,7 @@ MODEL_FILE = Path(__file__).parents[2] / "assets" / "embedded" / "mean_face.npz"
 
 @dataclass(frozen=True, slots=True)
 class MeanFaceModel:
-    """All arrays of the renderer. `r` and `s` are the ranks of the two expression operators.
+    """All arrays of the renderer. `r` and `s` are the ranks of the two estimates.
 
     Attributes:
         neutral: (468, 2) float32, the neutral common face, face units.
@@ -33,11 +33,12 @@ class MeanFaceModel:
         mouth_triangles: (m, 3) int32.
         pose_effect: (6, 936) float32, what head pose does to measured shape beyond rotation, per `expression.pose_terms`.
         shape_offset: (936,) float32, measured neutral shape minus the mean shape: the point of zero expression.
-        shape_in: (936, r) float32 and shape_out: (r, 936) float32: the expression part of a measured shape, amplified by the
-            fitted gain.
         detail_mask: (d, d) bool, pixels of the detail atlas that carry wrinkles; k of them.
         detail_offset: (k,) float32, detail of an expressionless face.
-        detail_in: (k, s) float32 and detail_out: (s, k) float32: the expression part of detail at full strength.
+        shape_in: (936, r) float32 and shape_out: (r, 936) float32: the expression part of a measured shape, amplified by the
+            fitted gain.
+        detail_from_shape: (936, s) float32, detail_from_detail: (k, s) float32 and detail_out: (s, k) float32: the expression
+            part of detail at full strength, from measured shape and detail.
     """
 
     neutral: Floats
@@ -48,11 +49,12 @@ class MeanFaceModel:
     mouth_triangles: NDArray[np.int32]
     pose_effect: Floats
     shape_offset: Floats
-    shape_in: Floats
-    shape_out: Floats
     detail_mask: NDArray[np.bool_]
     detail_offset: Floats
-    detail_in: Floats
+    shape_in: Floats
+    shape_out: Floats
+    detail_from_shape: Floats
+    detail_from_detail: Floats
     detail_out: Floats
 
 

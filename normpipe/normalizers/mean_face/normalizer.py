@@ -10,8 +10,8 @@ import numpy as np
 
 from normpipe.batches import AlignedFace, Floats, Image
 from normpipe.config import Pipeline
-from normpipe.normalizers.mean_face.detail import ATLAS_SIDE, expression_detail, extract_detail
-from normpipe.normalizers.mean_face.expression import expression_offsets
+from normpipe.normalizers.mean_face.detail import ATLAS_SIDE
+from normpipe.normalizers.mean_face.expression import expression_of
 from normpipe.normalizers.mean_face.identity import CommonIdentity, common_identity, identity_from_photo
 from normpipe.normalizers.mean_face.interior import draw_interior, draw_shut_mouth
 from normpipe.normalizers.mean_face.model import MODEL_FILE, MeanFaceModel, load_model, model_sha256
@@ -79,13 +79,11 @@ class MeanFace:
         assert self._model is not None, "prepare() comes first"
         if not np.isfinite(face.landmarks).all():
             return Failure(Reason.NOT_RENDERED, "landmarks are not finite")
-        strength = self._pipeline.normalize.detail
-        offsets = expression_offsets(face.landmarks, self._model)
-        detail = None
-        if strength > 0:
-            found = extract_detail(face, self._model.atlas_points, self._model.skin_triangles, self._model.detail_mask)
-            detail = expression_detail(found, self._model) * np.float32(strength)
-        return self._draw(face, offsets, detail)
+        expression = expression_of(face, self._model)
+        points = self._points(expression.offsets)
+        canvas, mask = self._deform(points, expression.detail * np.float32(self._pipeline.normalize.detail))
+        drawn = draw_interior(canvas, points, face, canvas.copy(), self._model)
+        return self._composite(canvas, mask | drawn)
 
     def neutral(self) -> Image:
         """The common face without expression, with its own eyes."""
@@ -94,13 +92,6 @@ class MeanFace:
         points = self._points(np.zeros((468, 2), np.float32))
         canvas, mask = self._deform(points, None)
         return self._composite(canvas, mask | draw_shut_mouth(canvas, points, self._model))
-
-    def _draw(self, face: AlignedFace, offsets: Floats, detail: Floats | None) -> Image:
-        assert self._model is not None
-        points = self._points(offsets)
-        canvas, mask = self._deform(points, detail)
-        drawn = draw_interior(canvas, points, face, canvas.copy(), self._model)
-        return self._composite(canvas, mask | drawn)
 
     def _points(self, offsets: Floats) -> Floats:
         """Landmarks of the deformed common face in output pixels."""
