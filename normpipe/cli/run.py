@@ -66,7 +66,7 @@ def run(
     """Normalize the faces of INPUT (a folder of images and videos, a glob, or a manifest) into the folder OUT."""
     options = {
         "normalize.normalizer": normalizer,
-        "normalize.identity": None if identity is None else str(identity),
+        "normalize.identity": None if identity is None else str(identity.absolute()),
         "detect.policy": policy,
         "limit": limit,
         "shard_size": shard_size,

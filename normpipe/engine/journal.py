@@ -42,6 +42,10 @@ class Journal:
         write_bytes(self._path(shard), _to_json(record))
         return record
 
+    def is_empty(self) -> bool:
+        """Whether no shard was ever committed, under any fingerprint."""
+        return not any((self.out / JOURNAL_FOLDER).glob("part-*.json"))
+
     def withdraw(self, shard: Shard) -> None:
         """Take a record back before its shard is rewritten."""
         self._path(shard).unlink(missing_ok=True)

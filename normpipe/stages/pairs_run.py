@@ -105,11 +105,12 @@ def execute_pairs(run: PairsRun, executor: Executor, progress: Progress, retry_f
     out = run.task.out
     with interruptible(), locked(out):
         found = read_plan(out)
-        if found is not None:
-            check_same_run(out, found, run.plan)
-        else:
+        if found is None or Journal(out, run.plan.fingerprint.digest).is_empty():
+            # A plan under which nothing was committed, say because a model was missing, binds nobody.
             write_manifest(run.manifest, out / MANIFEST_FILE)
             write_plan(out, run.plan)
+        else:
+            check_same_run(out, found, run.plan)
         with progress:
             return execute(
                 out, run.plan, run.task, executor, progress, folders=(FACES_FOLDER, SHARDS_FOLDER), retry_failed=retry_failed

@@ -22,6 +22,7 @@ from normpipe.sources.manifest import frame_refs
 from normpipe.sources.root import Root
 from normpipe.stages import align as align_stage
 from normpipe.stages import decode as decode_stage
+from normpipe.stages import detect as detect_stage
 from normpipe.stages import encode as encode_stage
 from normpipe.stages import normalize as normalize_stage
 from normpipe.stages import quality as quality_stage
@@ -40,7 +41,7 @@ MICRO_BATCH_PIXELS = 1 << 25
 # Each is raised by hand whenever its stage may give other values for the same input; part of every run's fingerprint.
 ALGORITHM_VERSIONS = {
     "decode": decode_stage.ALGORITHM_VERSION,
-    "detect": 1,
+    "detect": detect_stage.ALGORITHM_VERSION,
     "align": align_stage.ALGORITHM_VERSION,
     "normalize": normalize_stage.ALGORITHM_VERSION,
     "quality": quality_stage.ALGORITHM_VERSION,

@@ -1,5 +1,9 @@
+import hashlib
 import json
+import signal
+import subprocess
 import sys
+import time
 
 import pytest
 from click.testing import CliRunner
@@ -133,6 +137,47 @@ def test_a_dry_run_estimates_and_writes_nothing(photos, tmp_path, capsys):
     assert "4 rows in 1 shards, 1 of them pending" in out
     assert "nothing was written" in out
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def many(shared, tmp_path_factory):
+    """Forty portraits, and the digests of the shards of a run that nobody interrupted."""
+    folder = tmp_path_factory.mktemp("many")
+    (folder / "photos").mkdir()
+    for path in sorted((shared / "data/congress-portraits").glob("*.jpg"))[:40]:
+        (folder / "photos" / path.name).write_bytes(path.read_bytes())
+    subprocess.run(_command(folder / "photos", folder / "whole"), check=True, capture_output=True)
+    return folder / "photos", _digests(folder / "whole")
+
+
+def _command(photos, out, *options):
+    return [sys.executable, "-m", "normpipe", "run", str(photos), str(out), "--shard-size=4", *options]
+
+
+def _digests(out):
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (out / "shards").glob("*.parquet")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
+)
+def test_a_run_that_is_ended_by_a_signal_goes_on_to_the_same_bytes(many, tmp_path, number, exit_code, workers):
+    photos, whole = many
+    out = tmp_path / "out"
+    process = subprocess.Popen(_command(photos, out, f"--workers={workers}"), stderr=subprocess.PIPE, text=True)
+    while not list((out / "journal").glob("part-*.json")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == exit_code
+    assert "Traceback" not in err
+    time.sleep(1)  # workers of a killed run notice that they are alone
+    assert len(list((out / "journal").iterdir())) < len(whole)
+    subprocess.run(_command(photos, out), check=True, capture_output=True)
+    assert _digests(out) == whole
 
 
 @pytest.mark.parametrize("command", ["run", "status", "show", "export", "demo"])

@@ -1,13 +1,14 @@
 import hashlib
 import io
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from fixtures.faces import noise
-from fixtures.normalizers import grey_models
+from fixtures.normalizers import GreyComposite, grey_models
 from rich.console import Console
 
 from normpipe.config import load_pipeline
@@ -152,6 +153,19 @@ def test_a_run_can_move_and_goes_on_from_sources_that_moved_too(finished, photos
 def test_another_configuration_refuses_to_resume_and_names_the_key(finished, photos, setting):
     with pytest.raises(IncompatibleRunError, match=f"config.{setting.partition('=')[0]}: "):
         run(photos, finished[0], setting)
+
+
+def test_a_plan_under_which_nothing_was_committed_binds_nobody(photos, tmp_path):
+    class Broken(GreyComposite):
+        def prepare(self, device):
+            raise UsageError("no weights")
+
+    ready = planned(photos, tmp_path / "out")
+    ready.task.build = lambda pipeline: replace(grey_models(pipeline), normalizer=Broken())
+    progress = Progress(ready.plan.rows, Console(file=io.StringIO()))
+    with pytest.raises(UsageError, match="no weights"):
+        execute_pairs(ready, build_executor(ready.task.pipeline, progress), progress)
+    assert run(photos, tmp_path / "out", "encode.quality=80").complete
 
 
 def test_another_input_refuses_to_resume(finished, photos, tmp_path):
