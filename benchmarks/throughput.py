@@ -151,18 +151,26 @@ def bare_calls(task: PairsTask, shard: Shard, folder: Path) -> dict[str, list[Ca
 
 
 def matrix_products(task: PairsTask, faces: int) -> dict[str, list[Call]]:
-    """The products that mean_face cannot do without; `@` leaves no trace that could be recorded."""
+    """The products with thin matrices that mean_face cannot do without; `@` leaves no trace that could be recorded."""
     assert task._models is not None
     normalizer = task._models.normalizer
     if not isinstance(normalizer, MeanFace) or normalizer._model is None:
         return {}
     model = normalizer._model
+    chains = (
+        (model.pose_effect,),
+        (model.shape_in, model.shape_out),
+        (model.detail_from_shape,),
+        (model.detail_from_detail, model.detail_out),
+    )
+    return {"normalizer: matrix products": [partial(_product, chain) for chain in chains for _ in range(faces)]}
 
-    def multiply(left: Floats, right: Floats) -> Floats:
-        return np.asarray(np.zeros(len(left), np.float32) @ left @ right, np.float32)
 
-    pairs = ((model.shape_in, model.shape_out), (model.detail_in, model.detail_out))
-    return {"normalizer: matrix products": [partial(multiply, *pair) for pair in pairs for _ in range(faces)]}
+def _product(chain: Sequence[Floats]) -> Floats:
+    product = np.zeros(len(chain[0]), np.float32)
+    for factor in chain:
+        product = product @ factor
+    return product
 
 
 def measure_kernel(task: PairsTask, shard: Shard, folder: Path) -> dict[str, object]:
