@@ -57,7 +57,10 @@ def identity_from_photo(path: Path, pipeline: Pipeline, model: MeanFaceModel) ->
         )
     shape, pose = measured_shape(face.landmarks[None])
     own = (shape - pose @ model.pose_effect - model.shape_offset).reshape(468, 2)
-    return CommonIdentity(model.neutral + own - expression_of(face, model).offsets, texture_of(face, model))
+    offsets = expression_of(face, model).offsets
+    # Offsets are amplified for drawing: as much of them is taken off as the face holds.
+    share = float((own * offsets).sum() / max((offsets**2).sum(), 1e-12))
+    return CommonIdentity(model.neutral + own - np.float32(share) * offsets, texture_of(face, model))
 
 
 def texture_of(face: AlignedFace, model: MeanFaceModel) -> Image:

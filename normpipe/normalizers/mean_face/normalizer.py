@@ -79,7 +79,10 @@ class MeanFace:
         assert self._model is not None, "prepare() comes first"
         if not np.isfinite(face.landmarks).all():
             return Failure(Reason.NOT_RENDERED, "landmarks are not finite")
-        expression = expression_of(face, self._model)
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            expression = expression_of(face, self._model)
+        if not np.isfinite(expression.offsets).all():
+            return Failure(Reason.NOT_RENDERED, "landmarks have no extent")
         points = self._points(expression.offsets)
         canvas, mask = self._deform(points, expression.detail * np.float32(self._pipeline.normalize.detail))
         drawn = draw_interior(canvas, points, face, canvas.copy(), self._model)

@@ -1,0 +1,36 @@
+"""A name in the pipeline file becomes a normalizer that works."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from fixtures.faces import aligned_face
+
+from normpipe.config import Normalize, Pipeline
+from normpipe.errors import UsageError
+from normpipe.normalizers.build import NORMALIZERS, build_normalizer
+
+
+@pytest.mark.parametrize("name", NORMALIZERS)
+def test_every_name_is_a_normalizer(name):
+    pipeline = Pipeline(size=128, normalize=Normalize(normalizer=name, background=(1, 2, 3)))
+    normalizer = build_normalizer(pipeline)
+    assert normalizer.fingerprint
+    normalizer.prepare("cpu")
+    image, again = normalizer.normalize([aligned_face(size=128), aligned_face(size=128)])
+    assert image.shape == (128, 128, 3)
+    assert image.dtype == np.uint8
+    assert (image[0, 0] == (1, 2, 3)).all()
+    np.testing.assert_array_equal(image, again)
+
+
+def test_an_unknown_name_is_refused_with_those_there_are():
+    with pytest.raises(UsageError, match=r"normalize\.normalizer: no normalizer 'avatar'; there is: mean_face"):
+        build_normalizer(Pipeline(normalize=Normalize(normalizer="avatar")))
+
+
+def test_a_normalizer_is_imported_only_when_it_is_named():
+    code = "import normpipe.normalizers.build, sys; print('normpipe.normalizers.mean_face' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["False"]
