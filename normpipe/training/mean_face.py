@@ -5,11 +5,11 @@
 LABELLED is a manifest with subject, emotion and split; only its split `train` is used. It gives the estimates of expression,
 for shape and for detail (see wiener.py). PORTRAITS is a manifest of many people; those with the least expression give the
 colours of the common face. Every face also counts mirrored, as another person, so that the result treats both sides alike.
-Last, the gain: faces are rendered and measured again, and the amplitude that the renderer loses is given back.
+Last, the gains: faces are rendered and measured again, and the amplitude that the renderer loses is given back.
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from normpipe.normalizers.mean_face.normalizer import MeanFace
 from normpipe.raster import rasterize
 from normpipe.sources.manifest import read_manifest
 from normpipe.stages.align import template_detection, template_map
-from normpipe.training.measures import expression_measures
+from normpipe.training.measures import Region, expression_measures, measure_regions
 from normpipe.training.mesh import eye_triangles, mirror_points, mouth_triangles, skin_triangles
 from normpipe.training.samples import Samples, collect
 from normpipe.training.wiener import Doubles, Groups, estimator, explained, thin
@@ -39,7 +39,7 @@ from normpipe.training.wiener import Doubles, Groups, estimator, explained, thin
 _SHAPE_COMPONENTS = 80  # 99.8 % of the variance
 _SHAPE_RANK = 40
 _DETAIL_COMPONENTS = 250
-_DETAIL_RANK = 6
+_DETAIL_RANK = 24
 _SIGN_NOISE = 0.05
 _SHAPE_FLOOR = 0.05  # share of the mean variance
 _DETAIL_FLOOR = 1.0
@@ -52,7 +52,14 @@ _EYE_CORNERS = np.array([33, 133, 362, 263])
 _BROW_DROP, _BROW_REACH = 0.04, 0.12  # eye distances
 _GAIN_FACES = 600
 _GAIN_ROUNDS = 3
-_GAIN_TARGET = 1.6
+_GAIN_TARGETS = {Region.BROW: 1.25, Region.EYE: 1.5, Region.MOUTH: 1.35}
+_REGION_POINTS = {
+    Region.BROW: (*_BROW, 336, 296, 334, 293, 300, 285, 295, 282, 283, 276),
+    Region.EYE: (33, 246, 160, 159, 158, 133, 144, 145, 153, 263, 466, 387, 386, 385, 362, 373, 374, 380),
+    Region.MOUTH: (61, 291, 0, 13, 14, 17, 2, 98, 327, 50, 280, 205, 425, 152, 172, 397, 40, 270, 181, 405),
+}
+_REGION_REACH = 0.25  # eye distances over which one region's gain gives way to the next
+_LIMIT_QUANTILE = 0.95  # of faces in training: where offsets are compressed noticeably
 
 
 def fit(labelled: Samples, portraits: Samples, pipeline: Pipeline) -> MeanFaceModel:
@@ -83,14 +90,15 @@ def fit(labelled: Samples, portraits: Samples, pipeline: Pipeline) -> MeanFaceMo
 
     balance, labels = _balance(emotions), _labels(emotions)
     measures = people.centred(expression_measures(shapes.astype(np.float32), mirror).astype(np.float64))
-    expression = explained(shape.scores, shape.scores, np.column_stack([labels, measures]), balance, _SIGN_NOISE)
+    signs = np.column_stack([labels, measures])
+    expression = explained(shape.scores, shape.scores, signs, balance, _SIGN_NOISE)
     shape_floor = np.full(_SHAPE_COMPONENTS, _SHAPE_FLOOR * shape.scores.var())
     inwards, outwards = thin(estimator(expression, shape.scores, shape_floor).T, _SHAPE_RANK)
     shape_in, shape_out = shape.axes.T @ inwards, outwards @ shape.axes
 
     observed = np.column_stack([shape.scores, detail.scores])
     detail_floor = np.full(_DETAIL_COMPONENTS, _DETAIL_FLOOR * detail.scores.var())
-    expression = explained(detail.scores, observed, labels, balance, _SIGN_NOISE)
+    expression = explained(detail.scores, observed, signs, balance, _SIGN_NOISE)
     inwards, outwards = thin(estimator(expression, observed, np.concatenate([shape_floor, detail_floor])).T, _DETAIL_RANK)
     by_shape, by_detail = np.split(inwards, [_SHAPE_COMPONENTS])
     detail_from_shape, detail_from_detail, detail_out = (
@@ -112,6 +120,7 @@ def fit(labelled: Samples, portraits: Samples, pipeline: Pipeline) -> MeanFaceMo
         detail_offset=detail.neutral.astype(np.float32),
         shape_in=shape_in.astype(np.float32),
         shape_out=shape_out.astype(np.float32),
+        offset_limit=np.array([np.inf], np.float32),
         detail_from_shape=detail_from_shape.astype(np.float32),
         detail_from_detail=detail_from_detail.astype(np.float32),
         detail_out=(detail_out * _DETAIL_CONTRAST / drawn.std()).astype(np.float32),
@@ -184,21 +193,44 @@ def _measured_again(model: MeanFaceModel, pipeline: Pipeline, faces: Sequence[Al
     return np.stack(found)
 
 
-def fit_gain(model: MeanFaceModel, labelled: Samples, pipeline: Pipeline) -> MeanFaceModel:
-    """Amplify the shape's expression until its measured slope, rendering against source, is 1."""
+def fit_gains(model: MeanFaceModel, labelled: Samples, pipeline: Pipeline) -> MeanFaceModel:
+    """Amplify the expression, region by region, until its slope measured again, rendering against source, is the target.
+
+    The targets exceed 1 because slopes are diluted: the rendering's correlation with what other instruments measure is not 1.
+    """
     mirror = mirror_points(mean_shape().points)
+    regions = measure_regions(mirror)
     chosen = np.random.default_rng(pipeline.seed).permutation(len(labelled.faces))[:_GAIN_FACES]
     people = Groups.of(labelled.subjects[chosen])
     source = labelled.shapes[chosen] - labelled.poses[chosen] @ model.pose_effect
     wanted = people.centred(expression_measures(source, mirror).astype(np.float64))
     for _ in range(_GAIN_ROUNDS):
+        model = replace(model, offset_limit=_offset_limit(model, labelled))
         found = measured_shape(_measured_again(model, pipeline, [labelled.faces[index] for index in chosen]))[0]
         got = people.centred(expression_measures(found, mirror).astype(np.float64))
         slopes = (wanted * got).sum(axis=0) / (wanted**2).sum(axis=0)
-        gain = _GAIN_TARGET / float(np.median(slopes))
-        click.echo(f"median slope {np.median(slopes):.3f}, quartiles {np.percentile(slopes, [25, 75]).round(3)}")
-        model = replace(model, shape_out=model.shape_out * np.float32(gain))
-    return model
+        medians = {region: float(np.median(slopes[regions == region])) for region in Region}
+        click.echo("median slopes: " + ", ".join(f"{region.name.lower()} {slope:.3f}" for region, slope in medians.items()))
+        gains = {region: _GAIN_TARGETS[region] / medians[region] for region in Region}
+        model = replace(model, shape_out=_amplified(model, gains))
+    return replace(model, offset_limit=_offset_limit(model, labelled))
+
+
+def _offset_limit(model: MeanFaceModel, labelled: Samples) -> Floats:
+    shapes = labelled.shapes - labelled.poses @ model.pose_effect - model.shape_offset
+    amounts = np.sqrt(((shapes @ model.shape_in @ model.shape_out) ** 2).mean(axis=1))
+    return np.array([np.quantile(amounts, _LIMIT_QUANTILE)], np.float32)
+
+
+def _amplified(model: MeanFaceModel, gains: Mapping[Region, float]) -> Floats:
+    """`shape_out` with each landmark's columns scaled by the gain of its region, blended between regions."""
+    distances = np.linalg.norm(model.neutral[:, None] - model.neutral[None], axis=-1)
+    nearest = np.stack([distances[:, list(_REGION_POINTS[region])].min(axis=1) for region in Region])
+    weights = np.exp(-((nearest - nearest.min(axis=0)) / _REGION_REACH))
+    weights /= weights.sum(axis=0)
+    scale = np.array([gains[region] for region in Region]) @ weights
+    amplified = model.shape_out.reshape(-1, len(scale), 2) * scale[:, None]
+    return np.asarray(amplified.reshape(model.shape_out.shape), np.float32)
 
 
 def _principal_axes(centred: Doubles, count: int) -> Doubles:
@@ -278,7 +310,7 @@ def main(labelled: Path, labelled_root: Path, portraits: Path, portraits_root: P
     click.echo(f"{len(train.faces)} faces of {len(set(train.subjects))} people in split train")
     many = collect(read_manifest(portraits), portraits_root, pipeline)
     click.echo(f"{len(many.faces)} portraits")
-    save_model(fit_gain(fit(train, many, pipeline), train, pipeline), output)
+    save_model(fit_gains(fit(train, many, pipeline), train, pipeline), output)
     click.echo(f"{output}: {output.stat().st_size} bytes")
 
 

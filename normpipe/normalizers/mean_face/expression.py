@@ -40,12 +40,18 @@ def expression_of(face: AlignedFace, model: MeanFaceModel) -> Expression:
     shape_seen = (shape - pose @ model.pose_effect)[0] - model.shape_offset
     detail = extract_detail(face, model.atlas_points, model.skin_triangles, model.detail_mask)
     detail_seen = detail.deviation(model.detail_offset)
-    offsets = shape_seen @ model.shape_in @ model.shape_out
+    offsets = compressed((shape_seen @ model.shape_in @ model.shape_out).reshape(-1, 2), float(model.offset_limit[0]))
     atlas = np.zeros(model.detail_mask.shape, np.float32)
     atlas[model.detail_mask] = (
         shape_seen @ model.detail_from_shape + detail_seen @ model.detail_from_detail
     ) @ model.detail_out
-    return Expression(offsets.reshape(-1, 2).astype(np.float32), atlas)
+    return Expression(offsets.astype(np.float32), atlas)
+
+
+def compressed(offsets: Floats, limit: float) -> Floats:
+    """Offsets (468, 2) scaled down the more the larger they are: amplified extremes would leave what faces can do."""
+    amount = float(np.sqrt((offsets**2).mean()))
+    return offsets / np.float32(np.sqrt(1 + (amount / limit) ** 2))
 
 
 def measured_shape(landmarks: Floats) -> tuple[Floats, Floats]:

@@ -36,7 +36,8 @@ class MeanFaceModel:
         detail_mask: (d, d) bool, pixels of the detail atlas that carry wrinkles; k of them.
         detail_offset: (k,) float32, detail of an expressionless face.
         shape_in: (936, r) float32 and shape_out: (r, 936) float32: the expression part of a measured shape, amplified by the
-            fitted gain.
+            fitted gains.
+        offset_limit: (1,) float32, root mean square offset of the landmarks, face units, that is compressed to 0.7 of itself.
         detail_from_shape: (936, s) float32, detail_from_detail: (k, s) float32 and detail_out: (s, k) float32: the expression
             part of detail at full strength, from measured shape and detail.
     """
@@ -53,6 +54,7 @@ class MeanFaceModel:
     detail_offset: Floats
     shape_in: Floats
     shape_out: Floats
+    offset_limit: Floats
     detail_from_shape: Floats
     detail_from_detail: Floats
     detail_out: Floats
