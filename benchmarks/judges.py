@@ -1,7 +1,7 @@
 """Instruments that normpipe does not use itself: an identity embedding and MediaPipe's blendshapes.
 
-MediaPipe reports usage to its maker when a task closes. A dead proxy in the environment stops that, so it is set here before the
-import; nothing else in the process may need the network.
+MediaPipe reports usage to its maker when a task closes. A dead proxy in the environment stops that, so it is set here before
+the import; nothing else in the process may need the network.
 """
 
 import os

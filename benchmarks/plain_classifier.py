@@ -1,8 +1,8 @@
 """The plain classifier: HOG, PCA and logistic regression, fixed, so that image sets compare and nothing can be tuned to them.
 
 Grey image at 128 px; HOG with 8 orientations, cells of 12 px, blocks of 2x2; PCA to 250 components, fitted per image set on the
-training folds; standardized; multinomial logistic regression with C = 0.003 and balanced class weights; subject-exclusive folds.
-Two image sets are joined by concatenating their PCA features.
+training folds; standardized; multinomial logistic regression with C = 0.003 and balanced class weights; subject-exclusive
+folds. Two image sets are joined by concatenating their PCA features.
 """
 
 import cv2
