@@ -134,7 +134,10 @@ class AlignedFace:
         for start, end in zip(corners, np.roll(corners, -1, axis=0), strict=True):
             along = winding * (end - start) / np.linalg.norm(end - start)
             # Depth of a pixel's centre behind this side, as a part that goes down and one that goes across.
-            mask &= ((centres - start[1]) * along[0] - _RIM)[:, None] >= (centres - start[0]) * along[1]
+            down = (centres - start[1]) * along[0] - _RIM
+            across = (centres - start[0]) * along[1]
+            if down.min() < across.max():  # else the whole crop lies behind this side
+                mask &= down[:, None] >= across
         return mask.astype(np.float32)
 
 

@@ -189,6 +189,8 @@ class EmbeddedEngine:
         for _ in range(_MORE_LOOKS):
             own = [Region.of_face(placed.points, _MESH_SCALE) for placed in found]
             unsettled = [index for index, region in enumerate(regions) if not _alike(region, own[index])]
+            if not unsettled:
+                break
             for index, again in zip(unsettled, self._place(image, [own[index] for index in unsettled]), strict=True):
                 regions[index] = own[index]
                 if again.score >= min(_FACE, found[index].score):
