@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from normpipe.batches import AlignedFace, Floats, Image
 from normpipe.config import Pipeline
+from normpipe.errors import UsageError
 from normpipe.faces.build import build_landmarker
 from normpipe.faces.geometry import mean_shape
 from normpipe.normalizers.mean_face.detail import ATLAS_SIDE, extract_detail
@@ -40,6 +41,8 @@ _SHAPE_COMPONENTS = 80  # 99.8 % of the variance
 _SHAPE_RANK = 40
 _DETAIL_COMPONENTS = 250
 _DETAIL_RANK = 24
+# Each face counts twice, as itself and mirrored, and the mean takes one dimension.
+_LEAST_FACES = max(_SHAPE_COMPONENTS, _DETAIL_COMPONENTS) // 2 + 1
 _SIGN_NOISE = 0.05
 _SHAPE_FLOOR = 0.05  # share of the mean variance
 _DETAIL_FLOOR = 1.0
@@ -52,6 +55,7 @@ _EYE_CORNERS = np.array([33, 133, 362, 263])
 _BROW_DROP, _BROW_REACH = 0.04, 0.12  # eye distances
 _GAIN_FACES = 600
 _GAIN_ROUNDS = 3
+# Slopes, rendering over source; `fit_gains` says of what and why above 1.
 _GAIN_TARGETS = {Region.BROW: 1.25, Region.EYE: 1.5, Region.MOUTH: 1.35}
 _REGION_POINTS = {
     Region.BROW: (*_BROW, 336, 296, 334, 293, 300, 285, 295, 282, 283, 276),
@@ -63,7 +67,15 @@ _LIMIT_QUANTILE = 0.95  # of faces in training: where offsets are compressed not
 
 
 def fit(labelled: Samples, portraits: Samples, pipeline: Pipeline) -> MeanFaceModel:
-    """All arrays, the gain of shape still 1."""
+    """All arrays, the gain of shape still 1 and its offsets without a limit.
+
+    Raises:
+        UsageError: there are fewer faces than the components need, or none of them is labelled neutral.
+    """
+    if len(labelled.faces) < _LEAST_FACES:
+        raise UsageError(f"{len(labelled.faces)} labelled faces to fit on: mean_face needs at least {_LEAST_FACES} faces")
+    if "neutral" not in labelled.emotions:
+        raise UsageError("no labelled face to fit on has the emotion neutral: expression is measured from there")
     mirror = mirror_points(mean_shape().points)
     people = Groups.of(np.concatenate([labelled.subjects, np.char.add(labelled.subjects, " mirrored")]))
     emotions = np.concatenate([labelled.emotions, labelled.emotions])
@@ -194,9 +206,15 @@ def _measured_again(model: MeanFaceModel, pipeline: Pipeline, faces: Sequence[Al
 
 
 def fit_gains(model: MeanFaceModel, labelled: Samples, pipeline: Pipeline) -> MeanFaceModel:
-    """Amplify the expression, region by region, until its slope measured again, rendering against source, is the target.
+    """Amplify the expression, region by region, until its slope measured again is the target.
 
-    The targets exceed 1 because slopes are diluted: the rendering's correlation with what other instruments measure is not 1.
+    A slope is that of a measure of the landmarks (measures.py) found on the rendering over the same measure of the source, both
+    as differences from the person's mean. Targets are the median over a region's measures: brow 1.25, eye 1.5, mouth 1.35. They
+    exceed 1 because an independent instrument sees less: by MediaPipe's blendshapes the slope over people comes out near 0.75
+    with these targets, since their correlation between source and rendering is about 0.6. They were chosen on the dev split.
+
+    Raises:
+        UsageError: a region's expression is absent from the renderings, or inverted.
     """
     mirror = mirror_points(mean_shape().points)
     regions = measure_regions(mirror)
@@ -211,6 +229,12 @@ def fit_gains(model: MeanFaceModel, labelled: Samples, pipeline: Pipeline) -> Me
         slopes = (wanted * got).sum(axis=0) / (wanted**2).sum(axis=0)
         medians = {region: float(np.median(slopes[regions == region])) for region in Region}
         click.echo("median slopes: " + ", ".join(f"{region.name.lower()} {slope:.3f}" for region, slope in medians.items()))
+        lost = [region.name.lower() for region, slope in medians.items() if slope <= 0]
+        if lost:
+            raise UsageError(
+                f"expression of the faces to fit on is not found again on their renderings: {', '.join(lost)}; "
+                "give more faces, with stronger expressions"
+            )
         gains = {region: _GAIN_TARGETS[region] / medians[region] for region in Region}
         model = replace(model, shape_out=_amplified(model, gains))
     return replace(model, offset_limit=_offset_limit(model, labelled))

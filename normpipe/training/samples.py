@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from normpipe.batches import AlignedFace, Floats
 from normpipe.config import Pipeline
+from normpipe.errors import UsageError
 from normpipe.faces.build import build_detector, build_landmarker
 from normpipe.normalizers.mean_face.expression import measured_shape
 from normpipe.records import Failure
@@ -40,17 +41,25 @@ class Samples:
 
 
 def analyze(manifest: pa.Table, root: Path, pipeline: Pipeline) -> Iterator[tuple[int, AlignedFace]]:
-    """Row number and aligned face of every row that shows one."""
+    """Row number and aligned face of every row that shows one.
+
+    Raises:
+        UsageError: none does.
+    """
     detector, landmarker = build_detector(pipeline.detect, "cpu"), build_landmarker(pipeline.detect, "cpu")
     frames = decode(frame_refs(manifest), Root(str(root)), pipeline.decode)
+    found = False
     for number, frame in enumerate(frames):
         face = align(detect([frame], detector, landmarker, pipeline.detect)[0], pipeline.size, pipeline.align)
         if not isinstance(face, Failure):
+            found = True
             yield number, face
+    if not found:
+        raise UsageError(f"none of the {manifest.num_rows} rows to fit on shows a face; check the manifest and its ROOT")
 
 
 def collect(manifest: pa.Table, root: Path, pipeline: Pipeline) -> Samples:
-    """Analyze a manifest; rows without a subject are one person each."""
+    """Analyze a manifest; rows without a subject are one person each. Errors as for `analyze`."""
     numbers, faces = zip(*analyze(manifest, root, pipeline), strict=True)
     subjects = [value or f"row {row}" for row, value in enumerate(manifest["subject"].to_pylist())]
     emotions = [value or "" for value in manifest["emotion"].to_pylist()]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from fixtures.faces import aligned_face
 
-from normpipe.config import Normalize, Pipeline
+from normpipe.config import Detect, Normalize, Pipeline
 from normpipe.errors import UsageError
 from normpipe.normalizers.build import NORMALIZERS, build_normalizer
 
@@ -28,6 +28,15 @@ def test_every_name_is_a_normalizer(name):
 def test_an_unknown_name_is_refused_with_those_there_are():
     with pytest.raises(UsageError, match=r"normalize\.normalizer: no normalizer 'avatar'; there is: mean_face"):
         build_normalizer(Pipeline(normalize=Normalize(normalizer="avatar")))
+
+
+def test_mean_face_refuses_a_landmarker_it_is_not_fitted_to():
+    build_normalizer(Pipeline(detect=Detect(detector="mediapipe")))
+    with pytest.raises(UsageError) as error:
+        build_normalizer(Pipeline(detect=Detect(landmarker="mediapipe")))
+    line = str(error.value)
+    assert line.startswith("detect.landmarker: mediapipe: the normalizer mean_face is fitted to")
+    assert "\n" not in line
 
 
 def test_a_normalizer_is_imported_only_when_it_is_named():

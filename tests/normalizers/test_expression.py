@@ -1,6 +1,7 @@
 """What of a face counts as expression: not its place, size and turn, and alike on both sides."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from normpipe.config import Detect
 from normpipe.faces.build import build_detector
 from normpipe.faces.geometry import mean_shape
 from normpipe.faces.pose import pose
-from normpipe.normalizers.mean_face.expression import expression_of, measured_shape, pose_terms
+from normpipe.normalizers.mean_face.expression import compressed, expression_of, measured_shape, pose_terms
 from normpipe.normalizers.mean_face.model import load_model
 from normpipe.stages.detect import detect
 from normpipe.synthetic.heads import HeadParams, HeadRig
@@ -75,6 +76,50 @@ def test_the_neutral_face_stays_as_it_is():
     neutral = mean_shape().points.copy()
     neutral[:, :2] += MODEL.shape_offset.reshape(468, 2)
     assert np.abs(offsets(neutral * 60, MODEL)).max() < 0.02
+
+
+OFFSETS = st.integers(0, 2**32 - 1).map(lambda seed: np.random.default_rng(seed).normal(size=(468, 2)).astype(np.float32))
+
+
+def amount(values):
+    return float(np.sqrt((values.astype(np.float64) ** 2).mean()))
+
+
+@given(OFFSETS, st.floats(0.01, 10), st.floats(0.01, 10))
+def test_compression_shortens_and_keeps_the_direction(directions, size, limit):
+    values = directions * np.float32(size)
+    found = compressed(values, limit)
+    assert found.dtype == np.float32
+    share = amount(found) / amount(values)
+    np.testing.assert_allclose(found, share * values, rtol=1e-4)
+    assert share == pytest.approx(1 / np.sqrt(1 + (amount(values) / limit) ** 2), rel=1e-4)
+    assert amount(found) <= limit * 1.001
+
+
+@given(OFFSETS, st.floats(0.01, 1))
+def test_what_is_as_large_as_the_limit_is_compressed_to_0_7_of_itself(directions, limit):
+    values = directions * np.float32(limit / amount(directions))
+    assert amount(compressed(values, limit)) == pytest.approx(limit / np.sqrt(2), rel=1e-4)
+
+
+@given(OFFSETS, st.floats(1e-3, 1))
+def test_larger_offsets_stay_larger_and_small_ones_as_they_are(directions, limit):
+    unit = directions / np.float32(amount(directions))
+    amounts = [amount(compressed(unit * np.float32(limit * factor), limit)) for factor in (0.01, 0.1, 0.5, 1, 2, 10)]
+    assert all(smaller < larger for smaller, larger in pairwise(amounts))
+    assert amounts[0] == pytest.approx(0.01 * limit, rel=1e-3)
+
+
+@given(OFFSETS)
+def test_without_a_limit_nothing_is_compressed(directions):
+    np.testing.assert_array_equal(compressed(directions, np.inf), directions)
+
+
+def test_no_expression_leaves_what_the_limit_allows():
+    far = Expression(brows=1.5, jaw=3.0, left_corner=1.5, right_corner=-1.5)
+    strong = amount(offsets(landmarks(far), MODEL))
+    assert strong <= MODEL.offset_limit[0] * 1.001
+    assert amount(offsets(landmarks(far), replace(MODEL, offset_limit=np.array([np.inf], np.float32)))) > 1.5 * strong
 
 
 def test_offsets_are_of_shape_alone_and_detail_is_of_both():

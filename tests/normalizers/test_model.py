@@ -29,6 +29,7 @@ def test_the_arrays_that_ship_have_the_shapes_they_promise(model):
         "shape_offset": (936,),
         "shape_in": (936, rank),
         "shape_out": (rank, 936),
+        "offset_limit": (1,),
         "detail_mask": (ATLAS_SIDE, ATLAS_SIDE),
         "detail_offset": (pixels,),
         "detail_from_shape": (936, detail_rank),
@@ -40,6 +41,8 @@ def test_the_arrays_that_ship_have_the_shapes_they_promise(model):
         assert array.dtype in (np.float32, np.int32, np.uint8, bool), name
         assert np.isfinite(array).all(), name
         assert array.flags["C_CONTIGUOUS"], name
+    assert set(shapes) == set(arrays(model))
+    assert 0.02 < model.offset_limit[0] < 0.5, "about what a strong expression moves landmarks, eye distances"
 
 
 def test_the_atlas_lies_in_the_unit_square(model):

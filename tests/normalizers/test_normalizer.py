@@ -20,7 +20,7 @@ from normpipe.normalizers.mean_face import MeanFace
 from normpipe.normalizers.mean_face.expression import expression_of, measured_shape
 from normpipe.normalizers.mean_face.model import load_model, save_model
 from normpipe.records import Failure, Reason
-from normpipe.stages.align import align, template_detection
+from normpipe.stages.align import align, template, template_detection, template_map
 from normpipe.stages.detect import detect
 from normpipe.training.measures import expression_measures
 
@@ -181,35 +181,71 @@ def test_landmarks_that_are_no_numbers_are_a_failure(renderer, value):
     np.testing.assert_array_equal(rendered[0], rendered[2])
 
 
+def rendered_with(points):
+    """What comes of a crop with such landmarks."""
+    return RENDERER.render(replace(aligned(noise(0), landmarks()), landmarks=points.astype(np.float32)))
+
+
+@pytest.mark.filterwarnings("error")
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.floats(1e-3, 1e4), st.floats(-1e6, 1e6), st.floats(-1e6, 1e6), st.floats(-180, 180), st.floats(-180, 180))
-def test_a_face_anywhere_in_any_size_is_a_picture_or_a_failure(scale, x, y, yaw, pitch):
-    points = turned(landmarks(), yaw, pitch) * np.float32(scale) + np.array([x, y, 0], np.float32)
-    rendered = RENDERER.render(aligned(noise(0), points.astype(np.float32)))
-    assert isinstance(rendered, Failure) or rendered.shape == (SIZE, SIZE, 3)
+@given(st.floats(-3, 4), st.floats(-15, 15), st.floats(-15, 15), st.floats(-180, 180), st.floats(-180, 180))
+def test_a_face_anywhere_in_any_size_is_a_picture_or_a_failure(magnitude, across, down, yaw, pitch):
+    """Faces up to 10 crop sides away that have some pixels are drawn, others fail, none ends in a warning of the arithmetic."""
+    points = turned(landmarks(), yaw, pitch) * 10.0**magnitude + np.array([across * SIZE, down * SIZE, 0])
+    rendered = rendered_with(points)
+    eye_distance = 10.0**magnitude * template_map(SIZE, 0.1)[0]
+    if np.abs(points).max() > 10.01 * SIZE or eye_distance < 1.9:
+        assert isinstance(rendered, Failure)
+        assert rendered.reason is Reason.NOT_RENDERED
+    elif np.abs(points).max() < 9.99 * SIZE and eye_distance > 2.2:
+        assert rendered.shape == (SIZE, SIZE, 3)
 
 
-def test_a_face_without_extent_is_a_failure(renderer):
-    rendered = renderer.render(replace(aligned(noise(0), landmarks()), landmarks=np.zeros((468, 3), np.float32)))
-    assert isinstance(rendered, Failure)
-    assert rendered.reason is Reason.NOT_RENDERED
-
-
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     "points",
     [
         np.zeros((468, 3)),
         np.full((468, 3), 50.0),
-        np.linspace([0, 0, 0], [256, 256, 0], 468),
-        np.random.default_rng(0).normal(128, 1000, (468, 3)),
-        landmarks() * [1, 1, 0],
+        landmarks() * 0.02,
+        np.random.default_rng(0).normal(128, 1, (468, 3)),
+        landmarks() + np.array([0, 11 * SIZE, 0]),
+        landmarks() + np.array([0, 0, -11 * SIZE]),
         landmarks() * 1e30,
     ],
-    ids=["zeros", "one point", "a line", "a cloud", "flat", "huge"],
+    ids=["zeros", "one point", "tiny", "a speck", "far below", "far in front", "huge"],
 )
-def test_what_is_no_face_is_a_picture_or_a_failure(renderer, points):
-    rendered = renderer.render(replace(aligned(noise(0), landmarks()), landmarks=points.astype(np.float32)))
-    assert isinstance(rendered, Failure) or rendered.shape == (SIZE, SIZE, 3)
+def test_landmarks_that_can_be_no_face_are_a_failure(points):
+    rendered = rendered_with(points)
+    assert isinstance(rendered, Failure)
+    assert rendered.reason is Reason.NOT_RENDERED
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "points",
+    [
+        np.linspace([0, 0, 0], [256, 256, 0], 468),
+        np.random.default_rng(0).normal(128, 600, (468, 3)),
+        landmarks() * [1, 1, 0],
+        landmarks()[::-1],
+        -landmarks(),
+    ],
+    ids=["a line", "a cloud", "flat", "shuffled", "inside out"],
+)
+def test_absurd_landmarks_of_a_crops_size_are_drawn_without_a_warning(points):
+    assert rendered_with(points).shape == (SIZE, SIZE, 3)
+
+
+@pytest.mark.parametrize(("size", "margin"), [(64, 0.4), (64, 0.0), (1024, 0.4), (1024, 0.0)])
+def test_every_aligned_face_can_be_a_face(size, margin):
+    """The smallest and largest face that a pipeline can ask for, seen from the front and turned far aside."""
+    pipeline = Pipeline(size=size, align=Align(margin=margin))
+    renderer = MeanFace(pipeline)
+    renderer.prepare("cpu")
+    for yaw in (0, 85):
+        rendered = renderer.render(aligned(noise(0, size, size), turned(template(size, margin), yaw)))
+        assert rendered.shape == (size, size, 3)
 
 
 def test_the_fingerprint_names_every_option_that_changes_the_picture(tmp_path):

@@ -1,6 +1,8 @@
 """The whole fit on a few made-up people: it gives back the expressions that were planted, for a person it has never seen."""
 
 from dataclasses import fields, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
@@ -11,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from normpipe.config import Detect, Pipeline
+from normpipe.errors import UsageError
 from normpipe.faces.build import build_landmarker
 from normpipe.faces.geometry import mean_shape
 from normpipe.normalizers.mean_face import MeanFace
@@ -20,8 +23,8 @@ from normpipe.sources.manifest import manifest_table, write_manifest
 from normpipe.stages.align import template_detection
 from normpipe.synthetic.heads import HeadParams, HeadRig
 from normpipe.synthetic.paint import draw_atlas
-from normpipe.training.mean_face import common_texture, fit, main
-from normpipe.training.measures import expression_measures
+from normpipe.training.mean_face import common_texture, fit, fit_gains, main
+from normpipe.training.measures import Region, expression_measures, measure_regions
 from normpipe.training.samples import Samples, collect
 from normpipe.training.wiener import Groups
 
@@ -108,8 +111,128 @@ def test_the_arrays_are_those_of_a_model(fitted):
         array, shipped = getattr(fitted, field.name), getattr(load_model(), field.name)
         assert array.dtype == shipped.dtype, field.name
         assert array.ndim == shipped.ndim, field.name
-        assert np.isfinite(array).all(), field.name
+        finite = field.name != "offset_limit"  # its limit is set with the gains
+        assert np.isfinite(array).all() == finite, field.name
+        assert not np.isnan(array).any(), field.name
+    assert fitted.offset_limit.shape == (1,)
     np.testing.assert_array_equal(fitted.skin_triangles, load_model().skin_triangles)
+
+
+def some(samples, chosen):
+    faces = [samples.faces[index] for index in chosen]
+    return Samples(faces, samples.subjects[chosen], samples.emotions[chosen], samples.shapes[chosen], samples.poses[chosen])
+
+
+def test_fewer_faces_than_components_are_refused(train):
+    with pytest.raises(UsageError, match=r"^125 labelled faces to fit on: mean_face needs at least 126 faces$"):
+        fit(some(train, np.arange(125)), train, Pipeline())
+
+
+def test_without_a_neutral_face_there_is_no_fit(train):
+    with pytest.raises(UsageError, match="no labelled face to fit on has the emotion neutral"):
+        fit(replace(train, emotions=np.full(len(train.emotions), "fear")), train, Pipeline())
+
+
+STRONG = (
+    Expression(),
+    Expression(left_corner=0.15, right_corner=0.15),
+    Expression(jaw=0.3),
+    Expression(brows=0.15, jaw=0.15, lids=0.08),
+    Expression(brows=-0.12, lids=-0.05),
+    Expression(brows=0.05, lids=0.1),
+    Expression(brows=0.1, left_corner=-0.1, right_corner=-0.1),
+)
+
+
+@pytest.fixture(scope="module")
+def few():
+    """Three people with strong expressions, with the landmarks that the embedded network finds on their portraits."""
+    drawn = [portrait(load_model(), landmarks(look, person(seed))) for seed in range(3) for look in STRONG]
+    faces = [
+        replace(face, landmarks=points) for face, points in zip(drawn, _found([face.image for face in drawn]), strict=True)
+    ]
+    shapes, poses = measured_shape(np.stack([face.landmarks for face in faces]))
+    names = np.repeat([f"person {seed}" for seed in range(3)], len(STRONG))
+    return Samples(faces, names, np.full(len(names), ""), shapes, poses)
+
+
+@pytest.fixture(scope="module")
+def weak():
+    """The shipped arrays with too little amplitude and no limit, as a fit leaves them."""
+    shipped = load_model()
+    return replace(shipped, shape_out=shipped.shape_out * np.float32(0.3), offset_limit=np.array([np.inf], np.float32))
+
+
+@pytest.fixture(scope="module")
+def amplified(weak, few):
+    return fit_gains(weak, few, Pipeline())
+
+
+def test_gains_bring_the_slopes_of_all_regions_nearer_to_their_targets(weak, amplified, few):
+    targets = {Region.BROW: 1.25, Region.EYE: 1.5, Region.MOUTH: 1.35}
+    before, after = (
+        sum(abs(np.log(slopes[region] / target)) for region, target in targets.items())
+        for slopes in (_slopes(model, few) for model in (weak, amplified))
+    )
+    assert after < 0.7 * before
+
+
+def test_gains_scale_each_landmark_and_change_nothing_else(weak, amplified):
+    changed = {field.name for field in fields(weak) if getattr(weak, field.name) is not getattr(amplified, field.name)}
+    assert changed == {"shape_out", "offset_limit"}
+    gains = landmark_gains(weak, amplified)
+    np.testing.assert_allclose(amplified.shape_out, weak.shape_out * np.repeat(gains, 2), rtol=1e-3, atol=1e-6)
+    assert amplified.shape_out.dtype == np.float32
+
+
+def test_gains_differ_by_region_and_change_smoothly_between(weak, amplified):
+    gains = landmark_gains(weak, amplified)
+    np.testing.assert_allclose(gains, gains[mirror_index()], rtol=0.02)
+    logs = np.log(gains)
+    middle_of_brow, outer_lip = 105, 17
+    assert abs(logs[middle_of_brow] - logs[outer_lip]) > 0.1
+    steps = np.abs(logs[weak.skin_triangles] - logs[np.roll(weak.skin_triangles, 1, axis=1)])
+    assert steps.max() < 0.6 * np.ptp(logs), "neighbours never take the whole difference between two regions"
+
+
+def test_the_limit_is_what_one_face_in_twenty_exceeds(amplified, few):
+    seen = few.shapes - few.poses @ amplified.pose_effect - amplified.shape_offset
+    amounts = np.sqrt(((seen @ amplified.shape_in @ amplified.shape_out) ** 2).mean(axis=1))
+    assert amplified.offset_limit.shape == (1,)
+    assert amplified.offset_limit.dtype == np.float32
+    assert amplified.offset_limit[0] == pytest.approx(np.quantile(amounts, 0.95), rel=1e-5)
+
+
+def test_an_expression_that_comes_out_inverted_is_not_amplified(weak, few):
+    with pytest.raises(UsageError, match="not found again on their renderings: brow, eye, mouth;"):
+        fit_gains(replace(weak, shape_out=-3 * weak.shape_out), few, Pipeline())
+
+
+def landmark_gains(weak, amplified):
+    """(468,) by how much each landmark's offsets were scaled."""
+    before, after = (np.linalg.norm(model.shape_out.reshape(-1, 468, 2), axis=(0, 2)) for model in (weak, amplified))
+    return after / before
+
+
+def _slopes(model, samples):
+    """Median slope per region of the renderings' measures against the sources', within people, as `fit_gains` means it."""
+    mirror, people = mirror_index(), Groups.of(samples.subjects)
+    with TemporaryDirectory() as folder:
+        save_model(model, Path(folder) / "model.npz")
+        renderer = MeanFace(Pipeline(), Path(folder) / "model.npz")
+        renderer.prepare("cpu")
+    shapes = measured_shape(_found(renderer.normalize(samples.faces)))[0]
+    source = samples.shapes - samples.poses @ model.pose_effect
+    wanted = people.centred(expression_measures(source, mirror).astype(float))
+    got = people.centred(expression_measures(shapes, mirror).astype(float))
+    slopes = (wanted * got).sum(axis=0) / (wanted**2).sum(axis=0)
+    return {region: float(np.median(slopes[measure_regions(mirror) == region])) for region in Region}
+
+
+def _found(images):
+    """(n, 468, 3) landmarks that the embedded network finds where the template says."""
+    landmarker = build_landmarker(Detect(), "cpu")
+    return np.stack([landmarker.landmarks(image, [template_detection(SIZE, 0.1)])[0].points for image in images])
 
 
 @pytest.mark.slow
@@ -191,9 +314,8 @@ def test_the_command_fits_rendered_heads_from_manifests(shared, tmp_path):
 
 def _slope(renderer, samples):
     """Amplitude of the renderings' measures against the sources', within people."""
-    landmarker = build_landmarker(Detect(), "cpu")
-    found = [landmarker.landmarks(renderer.render(face), [template_detection(SIZE, 0.1)])[0].points for face in samples.faces]
+    found = _found(renderer.normalize(samples.faces))
     people, mirror = Groups.of(samples.subjects), mirror_index()
     wanted = people.centred(expression_measures(samples.shapes, mirror).astype(float))
-    got = people.centred(expression_measures(measured_shape(np.stack(found))[0], mirror).astype(float))
+    got = people.centred(expression_measures(measured_shape(found)[0], mirror).astype(float))
     return float((wanted * got).sum() / (wanted**2).sum())

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from normpipe.faces.geometry import mean_shape
-from normpipe.training.measures import expression_measures
+from normpipe.training.measures import Region, expression_measures, measure_regions
 from normpipe.training.mesh import mirror_points
 
 MIRROR = mirror_points(mean_shape().points)
@@ -75,6 +75,39 @@ def test_each_measure_sees_what_it_is_named_after():
     assert grin[CORNER_HEIGHT] < -0.1
     assert grin[CORNER_STRETCH] < -0.1  # to the image's left
     assert abs(grin[ONE_SIDED + CORNER_HEIGHT]) < 0.25 * abs(grin[CORNER_HEIGHT])
+
+
+def test_every_measure_belongs_to_a_region_of_the_face():
+    regions = measure_regions(MIRROR)
+    assert regions.shape == (2 * ONE_SIDED + MIDDLE,)
+    np.testing.assert_array_equal(regions[LEFT], regions[RIGHT])
+    assert regions[[INNER_BROW, UPPER_LID, CORNER_HEIGHT, OPENING, JAW]].tolist() == [
+        Region.BROW,
+        Region.EYE,
+        Region.MOUTH,
+        Region.MOUTH,
+        Region.MOUTH,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("points", "region"),
+    [
+        ((70, 63, 105, 66, 107, 46, 53, 52, 65, 55), Region.BROW),
+        ((158, 159, 160), Region.EYE),
+        ((144, 145, 153), Region.EYE),
+        ((61,), Region.MOUTH),
+        ((13, 40, 39, 0), Region.MOUTH),
+        ((152,), Region.MOUTH),
+    ],
+    ids=["brow", "upper lid", "lower lid", "lip corner", "upper lip", "chin"],
+)
+def test_what_moves_alone_is_measured_in_its_region_alone(points, region):
+    shape = np.zeros((1, 468, 2), np.float32)
+    shape[0, list(points)] = (0.05, -0.1)
+    changed = np.abs(measure(shape.reshape(1, -1))[0]) > 1e-6
+    assert changed.any()
+    assert set(measure_regions(MIRROR)[changed].tolist()) == {region}
 
 
 @pytest.mark.parametrize("measure_of", range(2 * ONE_SIDED + MIDDLE))

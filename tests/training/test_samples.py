@@ -6,6 +6,7 @@ import pytest
 from fixtures.photos import astronaut
 
 from normpipe.config import Pipeline
+from normpipe.errors import UsageError
 from normpipe.normalizers.mean_face.expression import measured_shape
 from normpipe.sources.manifest import manifest_table
 from normpipe.training.samples import analyze, collect
@@ -41,6 +42,12 @@ def test_rows_with_a_face_are_analyzed_in_order(folder, manifest):
     found = list(analyze(manifest, folder, Pipeline(size=128)))
     assert [number for number, _ in found] == [1, 3, 4]
     assert all(face.image.shape == (128, 128, 3) for _, face in found)
+
+
+def test_a_manifest_without_any_face_is_one_line(folder):
+    blank = manifest_table({"sample_id": ["a"], "uri": ["blank.png"], "emotion": [None], "subject": [None]}, 1)
+    with pytest.raises(UsageError, match=r"^none of the 1 rows to fit on shows a face; check the manifest and its ROOT$"):
+        collect(blank, folder, Pipeline(size=128))
 
 
 def test_labels_stay_with_their_rows(samples):

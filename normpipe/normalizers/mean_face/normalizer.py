@@ -10,6 +10,8 @@ import numpy as np
 
 from normpipe.batches import AlignedFace, Floats, Image
 from normpipe.config import Pipeline
+from normpipe.errors import UsageError
+from normpipe.faces.geometry import fit_head
 from normpipe.normalizers.mean_face.detail import ATLAS_SIDE
 from normpipe.normalizers.mean_face.expression import expression_of
 from normpipe.normalizers.mean_face.identity import CommonIdentity, common_identity, identity_from_photo
@@ -23,6 +25,8 @@ ALGORITHM_VERSION = 1
 
 _FEATHER = 1.2  # pixels at size 256
 _DETAIL_LIMIT = 1.0  # of log luminance, either way
+_REACH = 10.0  # crop sides: landmarks farther from the crop's corner are a failure of the landmarker, not a face
+_LEAST_EYE_DISTANCE = 2.0  # pixels of the crop; aligned faces have several times as much at the smallest size
 
 cv2.setNumThreads(1)
 
@@ -33,9 +37,18 @@ class MeanFace:
     Args:
         pipeline: Size, margin and the section `normalize`.
         model_file: Fitted arrays, those that ship with the package unless told otherwise.
+
+    Raises:
+        UsageError: the pipeline takes its landmarks from another landmarker than the one the arrays are fitted to.
     """
 
     def __init__(self, pipeline: Pipeline, model_file: Path = MODEL_FILE) -> None:
+        if pipeline.detect.landmarker != "embedded":
+            # Landmarkers differ by more than many expressions do: the difference would be drawn as one.
+            raise UsageError(
+                f"detect.landmarker: {pipeline.detect.landmarker}: the normalizer mean_face is fitted to the landmarks of "
+                "`embedded`; give that one"
+            )
         self._pipeline = pipeline
         self._model_file = model_file
         self._model: MeanFaceModel | None = None
@@ -75,14 +88,15 @@ class MeanFace:
         return [self.render(face) for face in faces]
 
     def render(self, face: AlignedFace) -> Image | Failure:
-        """One face. Faces never share arithmetic, so that an image does not depend on its batch."""
+        """One face. Faces never share arithmetic, so that an image does not depend on its batch.
+
+        Landmarks that can be no face of the crop are a Failure: not finite, more than 10 crop sides away, or of a head whose
+        eyes are less than 2 pixels apart. All others keep the arithmetic behind this check within its range.
+        """
         assert self._model is not None, "prepare() comes first"
-        if not np.isfinite(face.landmarks).all():
-            return Failure(Reason.NOT_RENDERED, "landmarks are not finite")
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            expression = expression_of(face, self._model)
-        if not np.isfinite(expression.offsets).all():
-            return Failure(Reason.NOT_RENDERED, "landmarks have no extent")
+        if not _plausible(face.landmarks, face.image.shape[0]):
+            return Failure(Reason.NOT_RENDERED, "landmarks are not finite, far outside the crop or without extent")
+        expression = expression_of(face, self._model)
         points = self._points(expression.offsets)
         canvas, mask = self._deform(points, expression.detail * np.float32(self._pipeline.normalize.detail))
         drawn = draw_interior(canvas, points, face, canvas.copy(), self._model)
@@ -135,6 +149,12 @@ class MeanFace:
         background = np.empty_like(canvas)
         background[:] = self._pipeline.normalize.background
         return cv2.blendLinear(canvas, background, alpha, 1 - alpha).astype(np.uint8, copy=False)
+
+
+def _plausible(landmarks: Floats, size: int) -> bool:
+    """Whether (468, 3) landmarks can be those of a face in a crop of `size` pixels; see `MeanFace.render`."""
+    near = bool((np.abs(landmarks) <= _REACH * size).all())  # false for what is no number, too
+    return near and float(fit_head(landmarks[None]).scale[0]) >= _LEAST_EYE_DISTANCE
 
 
 def _photo_sha256(path: str | None) -> str | None:
