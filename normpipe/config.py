@@ -1,7 +1,7 @@
 """The pipeline file's model: pipelines/*.yaml becomes a Pipeline, and errors name file, line and key.
 
-Everything under `Pipeline` except `execution` decides about the output's bytes and enters the fingerprint; `execution` says
-where and how fast the work is done and does not.
+Everything under `Pipeline` except `execution` and `gates` decides about the output's bytes and enters the fingerprint;
+`execution` says where and how fast the work is done, `gates` when its outcome is good enough, and they do not.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from normpipe.errors import UsageError
+
+# What pydantic says in its own terms.
+_PLAIN_MESSAGES = {
+    "extra_forbidden": "there is no such key; docs/normalize.md lists all",
+    "model_type": "this is a section: give it keys of its own",
+}
 
 
 class _Section(BaseModel):
@@ -86,6 +92,12 @@ class Execution(_Section):
     device: Literal["cpu", "cuda"] = "cpu"
 
 
+class Gates(_Section):
+    """When a run whose shards are all committed still counts as failed; never changes a byte of the output."""
+
+    max_failed_fraction: Annotated[float, Field(ge=0, le=1)] = 1.0
+
+
 class Pipeline(_Section):
     """A whole pipeline file."""
 
@@ -101,6 +113,7 @@ class Pipeline(_Section):
     quality: Quality = Quality()
     encode: Encode = Encode()
     execution: Execution = Execution()
+    gates: Gates = Gates()
 
 
 def load_pipeline(path: Path | None, overrides: Sequence[str] = ()) -> Pipeline:
@@ -115,6 +128,8 @@ def load_pipeline(path: Path | None, overrides: Sequence[str] = ()) -> Pipeline:
             text = path.read_text(encoding="utf-8")
         except OSError as error:
             raise UsageError(f"{path}: cannot read the pipeline file ({error.strerror})") from error
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{path}: not UTF-8 text; save the pipeline file as UTF-8") from error
     where = str(path) if path is not None else "defaults"
     try:
         document = yaml.safe_load(text)
@@ -122,6 +137,8 @@ def load_pipeline(path: Path | None, overrides: Sequence[str] = ()) -> Pipeline:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise UsageError(f"{where}, line {line}: not valid YAML: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"{where}: not valid YAML: it holds control characters") from error
     if document is None:
         document = {}
     if not isinstance(document, dict):
@@ -135,12 +152,14 @@ def load_pipeline(path: Path | None, overrides: Sequence[str] = ()) -> Pipeline:
         first = error.errors()[0]
         keys = tuple(str(part) for part in first["loc"])
         dotted = ".".join(keys)
-        if dotted in overridden:
-            place = f"--set {dotted}"
+        # A wrong section is reported above the key that was given, a wrong item of a list below it.
+        given = [key for key in overridden if f"{key}.".startswith(f"{dotted}.") or dotted.startswith(f"{key}.")]
+        if given:
+            place = f"--set {min(given)}"
         else:
             key_line = _line_of(node, keys)
             place = f"{where}, line {key_line}, {dotted}" if key_line else f"{where}, {dotted}"
-        raise UsageError(f"{place}: {first['msg']}") from error
+        raise UsageError(f"{place}: {_PLAIN_MESSAGES.get(first['type'], first['msg'])}") from error
 
 
 def _apply(document: dict[object, object], override: str) -> str:

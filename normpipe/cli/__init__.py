@@ -5,6 +5,7 @@ Importing everything would cost seconds before the first line of `--help`; hence
 
 import sys
 from importlib import import_module
+from pathlib import PurePath
 
 import click
 
@@ -55,5 +56,10 @@ def main() -> None:
     except NormpipeError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        # A disk that is full, a folder that may not be written: what no command could foresee. Only the file's name is told.
+        name = f"{PurePath(error.filename).name}: " if isinstance(error.filename, str) else ""
+        click.echo(f"error: {name}{error.strerror or 'reading or writing failed'}", err=True)
+        sys.exit(1)
     # Outside its standalone mode click returns what a command gave to Context.exit.
     sys.exit(code)

@@ -19,8 +19,9 @@ def status(out: Path) -> None:
     from normpipe.engine.lock import is_locked
     from normpipe.engine.run import read_summary
 
+    summary = read_summary(out)
     click.echo("a run is writing here now" if is_locked(out) else "no run is writing here now")
-    click.echo(summary_text(read_summary(out)))
+    click.echo(summary_text(summary))
 
 
 @click.command(epilog="\b\nExample:\n  normpipe show out/ A000014.jpg -o A000014.png --root photos/")
@@ -33,10 +34,12 @@ def status(out: Path) -> None:
 def show(out: Path, sample_id: str, output: Path | None, root: str | None) -> None:
     """Print all columns of a sample's rows; with -o also write source, aligned crop and normalized image side by side."""
     from normpipe.shards.reader import find_rows, read_slice
+    from normpipe.sources.root import existing_root
 
+    source = None if root is None else existing_root(root)
     places = find_rows(out, sample_id)
     if not places:
-        raise UsageError(f"{out.name}: no sample {sample_id!r} among the committed shards")
+        raise UsageError(f"{out.name}: no sample {sample_id!r} among the committed shards (`normpipe export` lists all)")
     for part, index in places:
         click.echo("\n".join(_columns(read_slice(part, index, index + 1).to_pylist()[0])))
     if output is None:
@@ -47,13 +50,15 @@ def show(out: Path, sample_id: str, output: Path | None, root: str | None) -> No
     from normpipe.report.side_by_side import side_by_side
     from normpipe.report.survey import RowAddress
     from normpipe.shards.atomic import write_bytes
-    from normpipe.sources.root import Root
 
-    rows = read_rows(out, [RowAddress(part.stem, index) for part, index in places], None if root is None else Root(root))
+    rows = read_rows(out, [RowAddress(part.stem, index) for part, index in places], source)
     picture = side_by_side(list(rows.values()))
     if picture is None:
         raise UsageError(f"{sample_id!r}: it failed and has no picture; the columns above say why")
-    write_bytes(output, cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes())
+    try:
+        write_bytes(output, cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes())
+    except OSError as error:
+        raise UsageError(f"-o {output.name}: cannot be written ({error.strerror})") from error
     click.echo(f"wrote {output}")
 
 

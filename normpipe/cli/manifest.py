@@ -14,7 +14,7 @@ from normpipe.records import LABEL_SCHEMA
 from normpipe.sources.folder import FolderManifest, PathLabels, build_folder
 from normpipe.sources.manifest import check_manifest, read_manifest, write_manifest
 from normpipe.sources.media import Kind
-from normpipe.sources.root import Root
+from normpipe.sources.root import Root, existing_root
 from normpipe.sources.table import TableForm, build_table
 from normpipe.sources.video import Sampling
 
@@ -132,7 +132,7 @@ def table(
     form = TableForm(
         columns=_pairs("--map", columns), emotions=_pairs("--emotion", emotions), missing=frozenset(missing), dataset=dataset
     )
-    built = build_table(source, _existing(root), form, _sampling(stride, fps))
+    built = build_table(source, existing_root(root), form, _sampling(stride, fps))
     _save(built.table, output)
     if built.unused:
         click.echo(f"columns not used: {', '.join(built.unused)}")
@@ -160,7 +160,7 @@ def show(file: Path, rows: int) -> None:
 @click.option("--root", help="ROOT of its files; without it, whether they exist is not checked.")
 def check(file: Path, root: str | None) -> None:
     """Find what is wrong with a manifest, line by line; exit code 2 if anything is."""
-    check_manifest(file, None if root is None else _existing(root)).raise_if_any()
+    check_manifest(file, None if root is None else existing_root(root)).raise_if_any()
     click.echo(f"{file.name}: ok")
 
 
@@ -178,13 +178,6 @@ def _sampling(stride: int | None, fps: float | None) -> Sampling:
     if stride is not None and fps is not None:
         raise UsageError("--stride and --fps exclude each other: give one")
     return Sampling(stride=stride or 1, rate=fps)
-
-
-def _existing(root: str) -> Root:
-    found = Root(root)
-    if not found.exists_as_folder():
-        raise UsageError("--root: no such folder")
-    return found
 
 
 def _report(built: FolderManifest) -> None:

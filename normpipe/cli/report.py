@@ -6,7 +6,7 @@ import click
 
 from normpipe.report.page import write_report
 from normpipe.report.sheets import SheetOptions
-from normpipe.sources.root import Root
+from normpipe.sources.root import existing_root
 
 
 @click.command()
@@ -23,4 +23,4 @@ def report(*, out: Path, root: str | None, sample: int, seed: int, hash_ids: boo
     Example: normpipe report runs/raf-db --root /data/raf-db
     """
     options = SheetOptions(count=sample, seed=seed, hash_ids=hash_ids)
-    click.echo(write_report(out, None if root is None else Root(root), options))
+    click.echo(write_report(out, None if root is None else existing_root(root), options))

@@ -11,6 +11,7 @@ import click
 from normpipe.config import FacePolicy, Pipeline, load_pipeline
 from normpipe.engine.signals import Interrupted
 from normpipe.engine.threads import limit_environment
+from normpipe.errors import UsageError
 
 if TYPE_CHECKING:
     from normpipe.engine.run import RunSummary
@@ -29,9 +30,16 @@ The same command again resumes an interrupted run.
 """
 
 
+def _named(_: click.Context, parameter: click.Parameter, value: str) -> str:
+    """An empty argument, as an unset shell variable gives it, would otherwise mean the current folder."""
+    if not value:
+        raise UsageError(f"{parameter.human_readable_name}: empty; name a folder (. is the current one)")
+    return value
+
+
 @click.command(epilog=_EPILOG)
-@click.argument("input_path", metavar="INPUT")
-@click.argument("out", metavar="OUT", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("input_path", metavar="INPUT", callback=_named)
+@click.argument("out", metavar="OUT", type=click.Path(file_okay=False), callback=_named)
 @click.option("--root", metavar="URL", help="Folder or fsspec URL that the manifest's uris are relative to.")
 @click.option("--pipeline", "pipeline_file", metavar="FILE", type=click.Path(path_type=Path), help="Pipeline file.")
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Override one key of the pipeline file.")
@@ -48,7 +56,7 @@ The same command again resumes an interrupted run.
 def run(
     *,
     input_path: str,
-    out: Path,
+    out: str,
     root: str | None,
     pipeline_file: Path | None,
     settings: tuple[str, ...],
@@ -77,13 +85,13 @@ def run(
     flags = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
     pipeline = load_pipeline(pipeline_file, [*settings, *flags])
     if dry_run:
-        show_estimate(input_path, root, out, pipeline)
-    elif not normalize(input_path, root, out, pipeline, retry_failed):
+        show_estimate(input_path, root, Path(out), pipeline)
+    elif not normalize(input_path, root, Path(out), pipeline, retry_failed):
         sys.exit(1)
 
 
 def normalize(input_path: str, root: str | None, out: Path, pipeline: Pipeline, retry_failed: bool = False) -> bool:
-    """Run with progress on stderr and a summary on stdout; True when every shard is committed."""
+    """Run with progress on stderr and a summary on stdout; True when every shard is committed and the gates pass."""
     limit_environment()  # before numpy, so the heavy imports stand below
     from rich.console import Console
 
@@ -101,6 +109,12 @@ def normalize(input_path: str, root: str | None, out: Path, pipeline: Pipeline, 
         click.echo("interrupted; the same command resumes the run", err=True)
         sys.exit(stop.exit_code)
     click.echo(summary_text(summary))
+    failed, most = sum(summary.failed.values()), pipeline.gates.max_failed_fraction
+    if failed > most * summary.rows:
+        click.echo(
+            f"error: {failed} of {summary.rows} rows failed, more than gates.max_failed_fraction={most:g} allows", err=True
+        )
+        return False
     return summary.complete
 
 

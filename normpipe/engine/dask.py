@@ -20,10 +20,11 @@ from itertools import islice
 import dask
 from distributed import Client, Future, KilledWorker, LocalCluster, Worker, WorkerPlugin, as_completed, get_worker
 
+from normpipe.engine.signals import held_back
 from normpipe.engine.tasks import Advance, Shard
 from normpipe.engine.threads import SINGLE_THREADED
 from normpipe.engine.work import Outcome, ShardFailure, Work, describe
-from normpipe.errors import UsageError
+from normpipe.errors import NormpipeError, UsageError
 
 _WINDOW_PER_WORKER = 2
 _DASHBOARD_PORT = 8787
@@ -80,16 +81,20 @@ class DaskExecutor:
             yield client
 
     def _local_cluster(self) -> LocalCluster:
-        dashboard = f"127.0.0.1:{_DASHBOARD_PORT}" if _is_free(_DASHBOARD_PORT) else None
-        cluster = LocalCluster(
-            n_workers=self.workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address=dashboard,
-            silence_logs=logging.ERROR,
-        )
-        if dashboard is not None and self.announce is not None:
+        port = _DASHBOARD_PORT if _is_free(_DASHBOARD_PORT) else 0  # 0: any that is free
+        try:
+            with held_back():
+                cluster = LocalCluster(
+                    n_workers=self.workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    host="127.0.0.1",
+                    dashboard_address=f"127.0.0.1:{port}",
+                    silence_logs=logging.ERROR,
+                )
+        except RuntimeError as error:
+            raise NormpipeError("the worker processes could not be started; try fewer --workers") from error
+        if self.announce is not None:
             self.announce(f"dashboard: {cluster.dashboard_link}")
         return cluster
 

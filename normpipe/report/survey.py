@@ -12,11 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from normpipe.records import Reason, Status
-from normpipe.shards.reader import committed_parts
+from normpipe.shards.reader import committed_parts, open_part
 
 _BATCH_ROWS = 65_536
 _BINS = 40
@@ -232,7 +231,7 @@ def quality(measured: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
 
 
 def _batches(part: Path) -> Iterable[pa.RecordBatch]:
-    with pq.ParquetFile(part) as file:
+    with open_part(part) as file:
         yield from file.iter_batches(batch_size=_BATCH_ROWS, columns=list(_COLUMNS))
 
 

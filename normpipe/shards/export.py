@@ -36,7 +36,7 @@ def export_folder(out: Path, target: Path) -> int:
         target: Folder to create; it may exist, empty.
 
     Returns:
-        Number of rows.
+        Number of pairs; rows without pictures are not counted.
 
     Raises:
         UsageError: `out` is not a run, or `target` has content.
@@ -57,8 +57,8 @@ def export_folder(out: Path, target: Path) -> int:
                 if content is not None:
                     (target / name).write_bytes(content)
                 names.append(name)
+            count += all(names)
             table.writerow([*names, *(_cell(row[label]) for label in _LABELS)])
-            count += 1
     return count
 
 

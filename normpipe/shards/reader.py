@@ -5,6 +5,7 @@ Batches are read row group by row group, so memory stays flat whatever the size 
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -64,7 +65,8 @@ def iter_part(part: Path, columns: Sequence[str] | None = None) -> Iterator[dict
 def find_rows(out: Path, sample_id: str, table: TableName = "shards") -> list[tuple[Path, int]]:
     """Where the rows of one sample are (several when a frame has several faces): file and row in it, in order."""
     for part in committed_parts(out, table):
-        ids = pq.read_table(part, columns=["sample_id"])["sample_id"]
+        with open_part(part) as file:
+            ids = file.read(columns=["sample_id"])["sample_id"]
         places = pc.indices_nonzero(pc.equal(ids, sample_id)).to_pylist()
         if places:
             return [(part, place) for place in places]
@@ -73,7 +75,7 @@ def find_rows(out: Path, sample_id: str, table: TableName = "shards") -> list[tu
 
 def read_slice(path: Path, start: int, stop: int) -> pa.Table:
     """Rows [start, stop) of one Parquet file, touching only the row groups that hold them."""
-    with pq.ParquetFile(path) as file:
+    with open_part(path) as file:
         groups: list[int] = []
         first, before = 0, 0
         for index in range(file.num_row_groups):
@@ -86,6 +88,22 @@ def read_slice(path: Path, start: int, stop: int) -> pa.Table:
         return file.read_row_groups(groups).slice(start - first, stop - start)
 
 
+@contextmanager
+def open_part(part: Path) -> Iterator[pq.ParquetFile]:
+    """Open one file of a run's table.
+
+    Raises:
+        UsageError: the file is damaged.
+    """
+    try:
+        with pq.ParquetFile(part) as file:
+            yield file
+    except (pa.ArrowInvalid, OSError) as error:  # Arrow raises either, by what is damaged
+        raise UsageError(
+            f"{part.parent.name}/{part.name}: damaged; delete this file and give the same `normpipe run` command again"
+        ) from error
+
+
 def _part_batches(part: Path, columns: Sequence[str] | None, batch_rows: int) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(part) as file:
+    with open_part(part) as file:
         yield from file.iter_batches(batch_size=batch_rows, columns=None if columns is None else list(columns))

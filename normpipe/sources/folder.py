@@ -23,6 +23,7 @@ from normpipe.sources.video import FrameTime, Sampling, open_clip
 PATH_FIELDS = ("subject", "sequence", "emotion", "split", "dataset")
 _LEVELS = {"parent": 2, "grandparent": 3}
 _UNLIMITED = 2**31 - 1
+_PLAN, _MANIFEST = "plan.json", "manifest.parquet"  # the marks of a run's folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,7 @@ class FolderManifest:
         clips: Clips whose frames are rows.
         broken: Clips that cannot be decoded; each is one row.
         hidden: Files left out because their name, or a folder's above them, starts with a dot.
-        other: Files left out because they are no media by name.
+        other: Files left out because they are no media by name, or belong to a run's folder.
         unmatched: Files whose path the pattern does not match.
     """
 
@@ -152,9 +153,13 @@ def _media(root: Root, glob: str | None) -> tuple[list[str], int, int]:
         raise UsageError("ROOT is no folder: name an existing folder or URL")
     wanted = re.compile(glob_translate(glob)).match if glob else None
     uris: list[str] = []
+    runs = {_PLAN: set[str](), _MANIFEST: set[str]()}
     hidden = other = 0
     try:
         for uri in root.walk():
+            folder, _, name = uri.rpartition("/")
+            if folder and name in runs:
+                runs[name].add(f"{folder}/")
             if uri.startswith(".") or "/." in uri:
                 hidden += 1
             elif kind_of_name(uri) is Kind.OTHER or (wanted is not None and not wanted(uri)):
@@ -163,7 +168,10 @@ def _media(root: Root, glob: str | None) -> tuple[list[str], int, int]:
                 uris.append(uri)
     except OSError as error:
         raise UsageError(f"ROOT: a folder cannot be listed ({error.strerror or 'transfer failed'})") from error
-    return sorted(uris), hidden, other
+    # What a run wrote below its own input, such as the report's pictures, is no input.
+    written = tuple(runs[_PLAN] & runs[_MANIFEST])
+    kept = [uri for uri in uris if not uri.startswith(written)]
+    return sorted(kept), hidden, other + len(uris) - len(kept)
 
 
 def _is_still(root: Root, uri: str) -> bool:

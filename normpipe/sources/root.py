@@ -145,6 +145,18 @@ class Root:
             yield path_to_uri(PurePosixPath("/" + path.lstrip("/")).relative_to("/" + base.lstrip("/")).as_posix())
 
 
+def existing_root(url: str) -> Root:
+    """What the option --root names.
+
+    Raises:
+        UsageError: there is no such folder.
+    """
+    root = Root(url)
+    if not root.exists_as_folder():
+        raise UsageError("--root: no such folder")
+    return root
+
+
 def _walk_local(folder: str) -> Iterator[str]:
     pending = [("", frozenset({os.path.realpath(folder)}))]
     while pending:

@@ -66,6 +66,9 @@ def decode_still(data: bytes, max_pixels: int) -> Image:
                 image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
                 if image is not None:
                     return image  # type: ignore[return-value]
+    if data.startswith(b"RIFF") and 8 + int.from_bytes(data[4:8], "little") > len(data):
+        # libwebp does not tell a cut file from a damaged one, but its header says how long it was.
+        raise MediaError(Reason.TRUNCATED, "the file ends before the picture does")
     with open_pillow(io.BytesIO(data), max_pixels) as picture:
         return upright_rgb(picture)
 

@@ -127,6 +127,8 @@ def open_clip(root: Root, uri: str, max_pixels: int) -> Clip:
         return Animation(root, uri, max_pixels)
     try:
         return Video(root, uri, max_pixels)
+    except av.EOFError as error:
+        raise MediaError(Reason.NO_FRAMES, "the video ends before its first frame") from error
     except av.InvalidDataError as error:
         if kind_of_bytes(head) is Kind.VIDEO:
             raise MediaError(Reason.UNREADABLE, "the video's header or index is damaged or missing") from error

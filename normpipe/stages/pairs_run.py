@@ -82,12 +82,15 @@ def plan_pairs(
         build: Makes the models.
 
     Raises:
-        UsageError: the manifest is empty or repeats a sample id, or the identity photo cannot be read.
+        UsageError: the manifest is empty or repeats a sample id, `out` is ROOT, or the identity photo cannot be read.
         NormpipeError: a model is missing.
     """
     if manifest.num_rows == 0:
         raise UsageError("INPUT: no rows; give a folder with images or videos, a glob, or a manifest with rows")
     _check_unique(manifest)
+    folder = root.local_path(".")
+    if folder is not None and folder.resolve() == out.resolve():
+        raise UsageError("OUT is the folder that the input lies in; name another, which may be a subfolder")
     surroundings = environment(pipeline)
     fingerprint = _fingerprint(pipeline, build(pipeline), _manifest_sha256(manifest), surroundings)
     rows = min(manifest.num_rows, pipeline.limit or manifest.num_rows)
@@ -159,7 +162,7 @@ def estimate(run: PairsRun) -> Estimate:
 
 
 def _fingerprint(pipeline: Pipeline, models: Models, manifest_sha256: str, surroundings: dict[str, str]) -> Fingerprint:
-    config = pipeline.model_dump(mode="json", exclude={"execution": True, "normalize": {"identity"}})
+    config = pipeline.model_dump(mode="json", exclude={"execution": True, "gates": True, "normalize": {"identity"}})
     return Fingerprint(
         {
             **dict(flatten(config, "config")),
