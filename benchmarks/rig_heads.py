@@ -24,12 +24,13 @@ from normpipe.config import Pipeline, load_pipeline
 from normpipe.faces import build_detector, build_landmarker
 from normpipe.faces.protocols import Detector, Landmarker
 from normpipe.normalizers.build import build_normalizer
+from normpipe.normalizers.mean_face.model import load_model
 from normpipe.normalizers.protocol import Normalizer
 from normpipe.records import Failure
 from normpipe.stages.align import align, template
 from normpipe.stages.detect import detect
 from normpipe.synthetic.heads import HeadParams, HeadRig
-from normpipe.synthetic.paint import draw_atlas, fit_face_atlas
+from normpipe.synthetic.paint import fit_face_atlas
 
 cv2.setNumThreads(1)
 
@@ -220,7 +221,9 @@ def table(control: Figures, figures: Figures) -> str:
 @click.option("--pipeline", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Pipeline file.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the pipeline.")
 @click.option(
-    "--texture", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Frontal face to paint the heads with."
+    "--texture",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Frontal face to paint the heads with; default: the average face.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of identities and background.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
@@ -245,7 +248,7 @@ def main(
     normalizer.prepare(device)
     chain = Chain(options, build_detector(options.detect, device), build_landmarker(options.detect, device), normalizer)
     head_rig = HeadRig.load(rig)
-    atlas = draw_atlas(head_rig) if texture is None else _painted(head_rig, texture, chain)
+    atlas = _mean_textured(head_rig, chain) if texture is None else _painted(head_rig, texture, chain)
     pictures = render_pictures(head_rig, atlas, chain, seed)
     failures = {str(case): found.reason.value for case, found in sorted(pictures.items()) if isinstance(found, Failure)}
     found = {case: one for case, one in pictures.items() if isinstance(one, Pictures)}
@@ -264,6 +267,13 @@ def main(
         for name, one in found.items():
             both = np.hstack([one.aligned, one.normalized])
             cv2.imwrite(str(folder / f"{name}.png"), cv2.cvtColor(both, cv2.COLOR_RGB2BGR))
+
+
+def _mean_textured(rig: HeadRig, chain: Chain) -> Image:
+    """The rig painted with the average face of mean_face."""
+    model = load_model()
+    points = model.atlas_points * model.texture.shape[0]
+    return fit_face_atlas(rig, model.texture, points, chain.detector, chain.landmarker)
 
 
 def _painted(rig: HeadRig, texture: Path, chain: Chain) -> Image:

@@ -1,6 +1,7 @@
 """Fits the arrays of mean_face and writes them to one file; the file that ships with the package was made by this.
 
-    python -m normpipe.training.mean_face LABELLED.parquet LABELLED_ROOT PORTRAITS.parquet PORTRAITS_ROOT -o mean_face.npz
+    python -m normpipe.training.mean_face LABELLED.parquet LABELLED_ROOT PORTRAITS.parquet PORTRAITS_ROOT \
+        --rig ict_facekit.npz -o mean_face.npz
 
 LABELLED is a manifest with subject, emotion and split; only its split `train` is used. It gives the estimates of expression,
 for shape and for detail (see wiener.py). PORTRAITS is a manifest of many people; those with the least expression give the
@@ -35,6 +36,7 @@ from normpipe.stages.align import template_detection, template_map
 from normpipe.training.measures import Region, expression_measures, measure_regions
 from normpipe.training.mesh import eye_triangles, mirror_points, mouth_triangles, skin_triangles
 from normpipe.training.samples import Samples, collect
+from normpipe.training.turned_heads import TurnedHeads, turned_heads
 from normpipe.training.wiener import Doubles, Groups, estimator, explained, thin
 
 _SHAPE_COMPONENTS = 80  # 99.8 % of the variance
@@ -53,6 +55,8 @@ _SHARPEN, _SHARPEN_BLUR = 0.7, 4.5  # averaging blurs brows and lips; pixels of 
 _BROW = np.array([70, 63, 105, 66, 107, 46, 53, 52, 65, 55])  # image-left
 _EYE_CORNERS = np.array([33, 133, 362, 263])
 _BROW_DROP, _BROW_REACH = 0.04, 0.12  # eye distances
+_MIRRORED_POSE = np.array([-1, 1, 1, 1, -1, -1], np.float32)
+_TURN_NOISE = 12.0  # how much more a change by turning counts than one by anything else
 _GAIN_FACES = 600
 _GAIN_ROUNDS = 3
 # Slopes, rendering over source; `fit_gains` says of what and why above 1.
@@ -66,7 +70,7 @@ _REGION_REACH = 0.25  # eye distances over which one region's gain gives way to 
 _LIMIT_QUANTILE = 0.95  # of faces in training: where offsets are compressed noticeably
 
 
-def fit(labelled: Samples, portraits: Samples, pipeline: Pipeline) -> MeanFaceModel:
+def fit(labelled: Samples, portraits: Samples, turned: TurnedHeads, pipeline: Pipeline) -> MeanFaceModel:
     """All arrays, the gain of shape still 1 and its offsets without a limit.
 
     Raises:
@@ -79,9 +83,14 @@ def fit(labelled: Samples, portraits: Samples, pipeline: Pipeline) -> MeanFaceMo
     mirror = mirror_points(mean_shape().points)
     people = Groups.of(np.concatenate([labelled.subjects, np.char.add(labelled.subjects, " mirrored")]))
     emotions = np.concatenate([labelled.emotions, labelled.emotions])
-    poses = _both(labelled.poses, labelled.poses * np.array([-1, 1, 1, 1, -1, -1], np.float32))
+    poses = _both(labelled.poses, labelled.poses * _MIRRORED_POSE)
     measured = _both(labelled.shapes, _mirrored_shapes(labelled.shapes, mirror))
-    effect = _pose_effect(measured, poses, people)
+    views = Groups.of(np.concatenate([turned.heads, np.char.add(turned.heads, " mirrored")]))
+    turned_poses = _both(turned.poses, turned.poses * _MIRRORED_POSE)
+    turned_shapes = _both(turned.shapes, _mirrored_shapes(turned.shapes, mirror))
+    effect = _pose_effect(
+        (people.centred(measured), people.centred(poses)), (views.centred(turned_shapes), views.centred(turned_poses))
+    )
     shapes: Doubles = measured - poses @ effect
     shape = _Components.of(shapes, people, emotions, _SHAPE_COMPONENTS)
 
@@ -104,14 +113,17 @@ def fit(labelled: Samples, portraits: Samples, pipeline: Pipeline) -> MeanFaceMo
     measures = people.centred(expression_measures(shapes.astype(np.float32), mirror).astype(np.float64))
     signs = np.column_stack([labels, measures])
     expression = explained(shape.scores, shape.scores, signs, balance, _SIGN_NOISE)
-    shape_floor = np.full(_SHAPE_COMPONENTS, _SHAPE_FLOOR * shape.scores.var())
+    shape_floor = np.diag(np.full(_SHAPE_COMPONENTS, _SHAPE_FLOOR * shape.scores.var()))
+    unstable = views.centred(turned_shapes - turned_poses @ effect) @ shape.axes.T
+    shape_floor += _TURN_NOISE * unstable.T @ unstable / (len(unstable) - len(views.counts))
     inwards, outwards = thin(estimator(expression, shape.scores, shape_floor).T, _SHAPE_RANK)
     shape_in, shape_out = shape.axes.T @ inwards, outwards @ shape.axes
 
     observed = np.column_stack([shape.scores, detail.scores])
-    detail_floor = np.full(_DETAIL_COMPONENTS, _DETAIL_FLOOR * detail.scores.var())
+    floor = np.diag(np.full(shape_floor.shape[0] + _DETAIL_COMPONENTS, _DETAIL_FLOOR * detail.scores.var()))
+    floor[:_SHAPE_COMPONENTS, :_SHAPE_COMPONENTS] = shape_floor
     expression = explained(detail.scores, observed, signs, balance, _SIGN_NOISE)
-    inwards, outwards = thin(estimator(expression, observed, np.concatenate([shape_floor, detail_floor])).T, _DETAIL_RANK)
+    inwards, outwards = thin(estimator(expression, observed, floor).T, _DETAIL_RANK)
     by_shape, by_detail = np.split(inwards, [_SHAPE_COMPONENTS])
     detail_from_shape, detail_from_detail, detail_out = (
         shape.axes.T @ by_shape,
@@ -268,11 +280,13 @@ def _principal_axes(centred: Doubles, count: int) -> Doubles:
     return np.asarray(leading.T)
 
 
-def _pose_effect(shapes: Doubles, poses: Doubles, people: Groups) -> Doubles:
-    """(6, 936) ridge regression of shape on pose within people."""
-    shape, pose = people.centred(shapes), people.centred(poses)
-    ridge = 1e-3 * len(pose) * pose.var() * np.eye(pose.shape[1])
-    return np.asarray(np.linalg.solve(pose.T @ pose + ridge, pose.T @ shape))
+def _pose_effect(*sets: tuple[Doubles, Doubles]) -> Doubles:
+    """(6, 936) ridge regression of shape on pose, each set of (shapes, poses) centred by person and counting alike."""
+    inner, cross = np.zeros((6, 6)), np.zeros((6, sets[0][0].shape[1]))
+    for shape, pose in sets:
+        inner += pose.T @ pose / len(pose)
+        cross += pose.T @ shape / len(pose)
+    return np.asarray(np.linalg.solve(inner + 1e-3 * np.trace(inner) / 6 * np.eye(6), cross))
 
 
 def _labels(emotions: NDArray[np.str_]) -> Doubles:
@@ -325,8 +339,9 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.argument("labelled_root", type=_FOLDER)
 @click.argument("portraits", type=_FILE)
 @click.argument("portraits_root", type=_FOLDER)
+@click.option("--rig", required=True, type=_FILE, help="Head rig (ict_facekit.npz) that shows what turning does.")
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path))
-def main(labelled: Path, labelled_root: Path, portraits: Path, portraits_root: Path, output: Path) -> None:
+def main(labelled: Path, labelled_root: Path, portraits: Path, portraits_root: Path, rig: Path, output: Path) -> None:
     """Fit the arrays of mean_face on two manifests."""
     pipeline = Pipeline()
     table = read_manifest(labelled)
@@ -334,7 +349,9 @@ def main(labelled: Path, labelled_root: Path, portraits: Path, portraits_root: P
     click.echo(f"{len(train.faces)} faces of {len(set(train.subjects))} people in split train")
     many = collect(read_manifest(portraits), portraits_root, pipeline)
     click.echo(f"{len(many.faces)} portraits")
-    save_model(fit_gains(fit(train, many, pipeline), train, pipeline), output)
+    turned = turned_heads(rig, pipeline)
+    click.echo(f"{len(turned.heads)} views of synthetic heads")
+    save_model(fit_gains(fit(train, many, turned, pipeline), train, pipeline), output)
     click.echo(f"{output}: {output.stat().st_size} bytes")
 
 

@@ -74,9 +74,9 @@ def estimator(expression: Doubles, values: Doubles, floor: Doubles) -> Doubles:
     Args:
         expression: (t, k) from `explained`.
         values: (n, k), what is observed.
-        floor: (k,) added to its variances: those of weak components are not known well.
+        floor: (k, k) added to its covariance: variance of what is known to mislead, and of components too weak to be known.
     """
-    total = np.cov(values.T) + np.diag(floor)
+    total = np.cov(values.T) + floor
     return np.asarray(np.linalg.solve(total, expression.T).T)
 
 

@@ -51,6 +51,7 @@ class MeanFace:
             )
         self._pipeline = pipeline
         self._model_file = model_file
+        self._background = np.full((pipeline.size, pipeline.size, 3), pipeline.normalize.background, np.uint8)
         self._model: MeanFaceModel | None = None
         self._identity: CommonIdentity | None = None
 
@@ -136,19 +137,17 @@ class MeanFace:
             borderMode=cv2.BORDER_REPLICATE,
         )
         if detail is not None:
-            log_light = cv2.remap(detail, atlas[..., 0] * ATLAS_SIDE - 0.5, atlas[..., 1] * ATLAS_SIDE - 0.5, cv2.INTER_LINEAR)
-            factor = np.exp(np.clip(log_light, -_DETAIL_LIMIT, _DETAIL_LIMIT))
-            canvas = np.clip(canvas * factor[..., None], 0, 255)
-        return canvas.astype(np.uint8), mask
+            light = np.exp(np.clip(detail, -_DETAIL_LIMIT, _DETAIL_LIMIT))
+            light = cv2.remap(light, atlas[..., 0] * ATLAS_SIDE - 0.5, atlas[..., 1] * ATLAS_SIDE - 0.5, cv2.INTER_LINEAR)
+            canvas = cv2.multiply(canvas, cv2.merge([light, light, light]), dtype=cv2.CV_8U)
+        return canvas.astype(np.uint8, copy=False), mask
 
     def _composite(self, canvas: Image, mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Image:
         """The face over the background, its rim feathered inwards."""
         size = self._pipeline.size
-        solid = cv2.erode(mask.astype(np.float32), np.ones((3, 3), np.uint8))
+        solid = cv2.erode(mask.view(np.uint8), np.ones((3, 3), np.uint8)).astype(np.float32)
         alpha = cv2.GaussianBlur(solid, (0, 0), _FEATHER * size / 256)
-        background = np.empty_like(canvas)
-        background[:] = self._pipeline.normalize.background
-        return cv2.blendLinear(canvas, background, alpha, 1 - alpha).astype(np.uint8, copy=False)
+        return cv2.blendLinear(canvas, self._background, alpha, 1 - alpha).astype(np.uint8, copy=False)
 
 
 def _plausible(landmarks: Floats, size: int) -> bool:
