@@ -1,5 +1,6 @@
 """The pipeline file: what is wrong is named with file, line and key; the command line wins."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -153,3 +154,24 @@ def test_every_value_in_range_is_taken_as_given(size, seed, margin):
 def test_a_pipeline_does_not_change_under_way():
     with pytest.raises(ValidationError):
         Pipeline().size = 128
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\0", b"size: \x01"])
+def test_a_file_that_is_no_text_is_refused(tmp_path, content):
+    (tmp_path / "p.yaml").write_bytes(content)
+    with pytest.raises(UsageError, match=r"p\.yaml: not"):
+        load_pipeline(tmp_path / "p.yaml")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("nothing.here=1", "--set nothing.here: there is no such key"),
+        ("encode=1", "--set encode: this is a section"),
+        ("encode.quality.x=1", "--set encode.quality.x: "),
+        ("normalize.background=[1, 2, 999]", "--set normalize.background: "),
+    ],
+)
+def test_an_override_is_named_as_it_was_given(override, message):
+    with pytest.raises(UsageError, match=re.escape(message)):
+        load_pipeline(None, [override])

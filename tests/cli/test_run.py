@@ -186,3 +186,21 @@ def test_help_has_an_example(command):
     assert result.exit_code == 0
     assert "Example" in result.output
     assert f"normpipe {command} " in result.output
+
+
+def test_more_failed_rows_than_the_gate_allows_is_exit_code_1(photos, tmp_path, capsys):
+    assert normpipe(capsys, "run", photos, tmp_path / "out", "--set", "gates.max_failed_fraction=0.25")[0] == 0
+    code, out, err = normpipe(capsys, "run", photos, tmp_path / "out", "--set", "gates.max_failed_fraction=0.2")
+    assert code == 1
+    assert "1/1 shards committed" in out
+    assert "error: 1 of 4 rows failed" in err
+
+
+@pytest.mark.parametrize("arguments", [("", "out"), ("{photos}", ""), ("{photos}", "{photos}")])
+def test_an_empty_argument_and_the_inputs_own_folder_are_refused(photos, tmp_path, capsys, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = normpipe(capsys, "run", *(argument.format(photos=photos) for argument in arguments))
+    assert code == 2
+    assert err.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]
+    assert not (photos / "plan.json").exists()

@@ -1,6 +1,7 @@
 import io
 import os
 import signal
+import socket
 from dataclasses import dataclass
 
 import pytest
@@ -82,3 +83,25 @@ def test_a_scheduler_that_does_not_answer_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("normpipe.engine.dask._CONNECT_SECONDS", 1)
     with pytest.raises(UsageError, match=r"tcp://127\.0\.0\.1:9: no Dask scheduler"):
         run(tmp_path, plan_of(5, 2), RowsTask(tmp_path), DaskExecutor(workers=1, scheduler="tcp://127.0.0.1:9"))
+
+
+@pytest.fixture
+def taken_port():
+    """Somebody listens on the dashboard's usual port: this test, or whoever was there before."""
+    try:
+        holder = socket.create_server(("127.0.0.1", 8787))
+    except OSError:
+        yield
+        return
+    with holder:
+        yield
+
+
+@pytest.mark.usefixtures("taken_port")
+def test_a_taken_dashboard_port_is_no_trouble(tmp_path, recwarn):
+    lines = []
+    run(tmp_path, plan_of(1, 1), RowsTask(tmp_path), DaskExecutor(workers=1, announce=lines.append))
+    assert not [warning for warning in recwarn if "8787" in str(warning.message)]
+    assert len(lines) == 1
+    assert lines[0].startswith("dashboard: http://127.0.0.1:")
+    assert ":8787/" not in lines[0]

@@ -1,9 +1,11 @@
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
-from normpipe.engine.signals import Interrupted, interruptible
+from normpipe.engine.signals import Interrupted, held_back, interruptible
 
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -18,3 +20,33 @@ def test_the_old_handlers_come_back():
     with pytest.raises(Interrupted), interruptible():
         os.kill(os.getpid(), signal.SIGTERM)
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_is_held_back_arrives_when_the_block_ends(number):
+    reached = []
+
+    def work():
+        with interruptible(), held_back():
+            os.kill(os.getpid(), number)
+            reached.append("the end")
+
+    with pytest.raises(Interrupted):
+        work()
+    assert reached == ["the end"]
+
+
+def test_a_signal_that_is_held_back_wins_over_the_error_it_caused():
+    def work():
+        with interruptible(), held_back():
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise RuntimeError("a child died of the same signal")
+
+    with pytest.raises(Interrupted):
+        work()
+
+
+def test_processes_started_while_signals_are_held_back_do_not_see_ctrl_c():
+    with held_back():
+        child = subprocess.Popen([sys.executable, "-c", "import os; os.kill(os.getpid(), 2); print('alive')"], stdout=-1)
+    assert child.communicate()[0] == b"alive\n"

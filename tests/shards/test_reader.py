@@ -1,3 +1,5 @@
+import shutil
+
 import pyarrow.parquet as pq
 import pytest
 from fixtures.pairs import batch, failed_row, ok_row
@@ -68,3 +70,12 @@ def test_a_committed_file_that_is_gone_is_named(out, tmp_path):
 
 def test_the_schema_survives(out):
     assert pq.read_schema(out / "shards" / "part-00000.parquet").remove_metadata() == PAIRS_SCHEMA
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"PAR1" + bytes(1000) + b"PAR1"])
+def test_a_damaged_part_is_named_with_what_to_do(out, tmp_path, content):
+    copy = shutil.copytree(out, tmp_path / "copy")
+    (copy / "shards" / "part-00001.parquet").write_bytes(content)
+    for read in (lambda: list(iter_rows(copy)), lambda: find_rows(copy, "c0")):
+        with pytest.raises(UsageError, match=r"shards/part-00001\.parquet: damaged; delete this file"):
+            read()

@@ -126,3 +126,9 @@ def test_wrong_patterns_are_one_clear_line(tmp_path: Path, pattern: str, complai
 def test_a_missing_root_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="ROOT is no folder"):
         build_folder(Root(str(tmp_path / "none")))
+
+
+def test_what_a_run_wrote_below_its_input_is_no_input(tmp_path: Path) -> None:
+    names = ["a.jpg", "out/plan.json", "out/manifest.parquet", "out/report/sample.png", "outer/b.jpg", "plan.json"]
+    built = build_folder(_touch(tmp_path, *names))
+    assert built.table["uri"].to_pylist() == ["a.jpg", "outer/b.jpg"]
