@@ -26,6 +26,7 @@ from normpipe.synthetic.paint import draw_atlas
 from normpipe.training.mean_face import common_texture, fit, fit_gains, main
 from normpipe.training.measures import Region, expression_measures, measure_regions
 from normpipe.training.samples import Samples, collect
+from normpipe.training.turned_heads import TurnedHeads
 from normpipe.training.wiener import Groups
 
 PEOPLE = 24
@@ -72,8 +73,22 @@ def train():
 
 
 @pytest.fixture(scope="module")
-def fitted(train):
-    return fit(train, train, Pipeline())
+def views():
+    """People in one expression each, turned; landmarks without noise, so that turning changes nothing."""
+    heads, shapes, poses = [], [], []
+    for seed in range(12):
+        for yaw, pitch in ((0, 0), (25, 5), (-35, -8)):
+            found = turned(landmarks(Expression(), person(seed)), yaw, pitch)
+            shape, pose = measured_shape(found[None])
+            heads.append(f"head {seed}")
+            shapes.append(shape[0])
+            poses.append(pose[0])
+    return TurnedHeads(np.stack(shapes), np.stack(poses), np.array(heads))
+
+
+@pytest.fixture(scope="module")
+def fitted(train, views):
+    return fit(train, train, views, Pipeline())
 
 
 def offsets(model, points):
@@ -123,14 +138,14 @@ def some(samples, chosen):
     return Samples(faces, samples.subjects[chosen], samples.emotions[chosen], samples.shapes[chosen], samples.poses[chosen])
 
 
-def test_fewer_faces_than_components_are_refused(train):
+def test_fewer_faces_than_components_are_refused(train, views):
     with pytest.raises(UsageError, match=r"^125 labelled faces to fit on: mean_face needs at least 126 faces$"):
-        fit(some(train, np.arange(125)), train, Pipeline())
+        fit(some(train, np.arange(125)), train, views, Pipeline())
 
 
-def test_without_a_neutral_face_there_is_no_fit(train):
+def test_without_a_neutral_face_there_is_no_fit(train, views):
     with pytest.raises(UsageError, match="no labelled face to fit on has the emotion neutral"):
-        fit(replace(train, emotions=np.full(len(train.emotions), "fear")), train, Pipeline())
+        fit(replace(train, emotions=np.full(len(train.emotions), "fear")), train, views, Pipeline())
 
 
 STRONG = (
@@ -236,9 +251,9 @@ def _found(images):
 
 
 @pytest.mark.slow
-def test_the_same_faces_give_the_same_arrays(train, fitted, tmp_path):
+def test_the_same_faces_give_the_same_arrays(train, fitted, tmp_path, views):
     save_model(fitted, tmp_path / "first")
-    save_model(fit(train, train, Pipeline()), tmp_path / "second")
+    save_model(fit(train, train, views, Pipeline()), tmp_path / "second")
     assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
 
 
@@ -301,7 +316,7 @@ def test_the_command_fits_rendered_heads_from_manifests(shared, tmp_path):
     columns = {"sample_id": names, "uri": names, "subject": subjects, "emotion": emotions, "split": splits}
     manifest, output = tmp_path / "heads.parquet", tmp_path / "model.npz"
     write_manifest(manifest_table(columns, len(names)), manifest)
-    arguments = [str(part) for part in (manifest, tmp_path, manifest, tmp_path, "-o", output)]
+    arguments = [str(part) for part in (manifest, tmp_path, manifest, tmp_path, "--rig", path, "-o", output)]
     result = CliRunner().invoke(main, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert "of 27 people in split train" in result.output

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from normpipe.training.wiener import Groups, estimator, explained, thin
 
 SIZE, PEOPLE, IMAGES, EMOTIONS = 10, 150, 8, 4
-NO_FLOOR = np.zeros(SIZE)
+NO_FLOOR = np.zeros((SIZE, SIZE))
 
 
 class Planted:
@@ -131,7 +131,7 @@ def test_the_estimator_is_least_squares():
     observed, wanted = random.normal(size=(200, 5)), random.normal(size=(200, 3))
     observed, wanted = observed - observed.mean(axis=0), wanted - wanted.mean(axis=0)
     regression = np.linalg.lstsq(observed, wanted, rcond=None)[0].T
-    np.testing.assert_allclose(estimator(wanted.T @ observed / 199, observed, np.zeros(5)), regression, atol=1e-9)
+    np.testing.assert_allclose(estimator(wanted.T @ observed / 199, observed, np.zeros((5, 5))), regression, atol=1e-9)
 
 
 def test_where_all_variance_is_expression_all_passes(planted):
@@ -141,7 +141,7 @@ def test_where_all_variance_is_expression_all_passes(planted):
 
 def test_a_floor_only_shrinks(planted):
     total = np.cov(planted.observed.T)
-    gains = [np.linalg.eigvals(estimator(total, planted.observed, np.full(SIZE, floor))).real for floor in (0.1, 1.0)]
+    gains = [np.linalg.eigvals(estimator(total, planted.observed, floor * np.eye(SIZE))).real for floor in (0.1, 1.0)]
     assert (gains[1] < 1).all()
     assert gains[1].sum() < gains[0].sum()
 

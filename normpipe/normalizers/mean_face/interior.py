@@ -144,7 +144,7 @@ def _skin_level(face: AlignedFace, grey: NDArray[np.uint8]) -> float:
     mask = np.zeros(grey.shape, np.uint8)
     outline = cv2.convexHull(face.landmarks[_CHEEKS, :2].astype(np.float32))
     cv2.fillConvexPoly(mask, np.round(np.clip(outline, -1e4, 1e4)).astype(np.int32), 1)
-    skin = grey[mask > 0]
+    skin = grey[(mask > 0) & (face.inside() > 0)]
     return float(np.median(skin)) if skin.size else _SKIN_LEVEL
 
 
