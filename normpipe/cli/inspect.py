@@ -34,8 +34,10 @@ def status(out: Path) -> None:
 def show(out: Path, sample_id: str, output: Path | None, root: str | None) -> None:
     """Print all columns of a sample's rows; with -o also write source, aligned crop and normalized image side by side."""
     from normpipe.shards.reader import find_rows, read_slice
-    from normpipe.sources.root import existing_root
+    from normpipe.sources.root import existing_root, path_to_uri
 
+    if any("\udc80" <= char <= "\udcff" for char in sample_id):
+        sample_id = path_to_uri(sample_id)  # a file's name with bytes that are no UTF-8; ids hold them escaped
     source = None if root is None else existing_root(root)
     places = find_rows(out, sample_id)
     if not places:
