@@ -78,6 +78,7 @@ class DaskExecutor:
                         f"--scheduler {self.scheduler}: no Dask scheduler with workers answers there within "
                         f"{_CONNECT_SECONDS} s; check the address and that workers have joined"
                     ) from error
+            _quieten()
             yield client
 
     def _local_cluster(self) -> LocalCluster:
@@ -97,6 +98,15 @@ class DaskExecutor:
         if self.announce is not None:
             self.announce(f"dashboard: {cluster.dashboard_link}")
         return cluster
+
+
+def _quieten() -> None:
+    """Keep tracebacks of the driver's event loop off the terminal: a call that a signal interrupts leaves some.
+
+    For good: its thread may log after everything has been closed. What fails in a run is told by its outcomes.
+    """
+    for name in ("tornado.application", "asyncio", "distributed"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 class _WorkPlugin(WorkerPlugin):
