@@ -44,3 +44,11 @@ def rasterize(
         camera.astype(np.float32), triangles, attributes, values, buffer, world_to_camera, np.pi / 2, near, far, settings
     )
     return values, buffer < 1.5
+
+
+def rasterize_flat(
+    points: Floats, triangles: NDArray[np.int32], attributes: Floats, size: tuple[int, int]
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """`rasterize` for (n, 2) points of a flat mesh: nothing hides anything."""
+    at_one_depth = np.column_stack([points, np.ones(len(points))]).astype(np.float32)
+    return rasterize(at_one_depth, triangles, attributes, size)

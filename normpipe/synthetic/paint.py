@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from normpipe.batches import Floats, Image
 from normpipe.errors import NormpipeError
 from normpipe.faces.protocols import Detector, Landmarker
-from normpipe.raster import rasterize
+from normpipe.raster import rasterize_flat
 from normpipe.records import LANDMARK_COUNT
 from normpipe.synthetic.heads import EYE_TILE, MULTI_PIE_68, PIVOT, HeadParams, HeadRig, Tile, project
 
@@ -137,11 +137,10 @@ def _texels(rig: HeadRig, tile: Tile, values: Floats) -> tuple[Floats, NDArray[n
     triangles = rig.triangles[(rig.corner_uv[rig.triangles].astype(np.int32)[..., 0] == tile).all(axis=1)]
     corners, local = np.unique(triangles, return_inverse=True)
     uv = (rig.corner_uv[corners] - np.array([tile, 0], np.float32)) * _TILE_SIDE
-    points = np.column_stack([uv, np.ones(len(uv))]).astype(np.float32)
     wanted = values[rig.corner_vertex[corners]]
     low, high = wanted.min(axis=0), wanted.max(axis=0)
     scaled = (wanted - low) / (high - low)
-    drawn, covered = rasterize(points, local.reshape(-1, 3).astype(np.int32), scaled, (_TILE_SIDE, _TILE_SIDE))
+    drawn, covered = rasterize_flat(uv, local.reshape(-1, 3).astype(np.int32), scaled, (_TILE_SIDE, _TILE_SIDE))
     return np.asarray(drawn * (high - low) + low, np.float32), covered
 
 

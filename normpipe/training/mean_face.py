@@ -30,7 +30,7 @@ from normpipe.normalizers.mean_face.expression import expression_of, measured_sh
 from normpipe.normalizers.mean_face.identity import texture_of
 from normpipe.normalizers.mean_face.model import MeanFaceModel, save_model
 from normpipe.normalizers.mean_face.normalizer import MeanFace
-from normpipe.raster import rasterize
+from normpipe.raster import rasterize_flat
 from normpipe.sources.manifest import read_manifest
 from normpipe.stages.align import template_detection, template_map
 from normpipe.training.measures import Region, expression_measures, measure_regions
@@ -318,8 +318,9 @@ def _mirrored_details(details: Floats, mask: NDArray[np.bool_]) -> Floats:
 
 def _detail_mask(atlas_points: Floats, triangles: NDArray[np.int32]) -> NDArray[np.bool_]:
     """Skin pixels of the detail atlas, on both sides alike."""
-    flat = np.column_stack([atlas_points * ATLAS_SIDE, np.ones(len(atlas_points))]).astype(np.float32)
-    _, mask = rasterize(flat, triangles, np.zeros_like(flat), (ATLAS_SIDE, ATLAS_SIDE))
+    _, mask = rasterize_flat(
+        atlas_points * ATLAS_SIDE, triangles, np.zeros((len(atlas_points), 3), np.float32), (ATLAS_SIDE, ATLAS_SIDE)
+    )
     return mask & mask[:, ::-1]
 
 

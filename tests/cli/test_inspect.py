@@ -1,11 +1,10 @@
-import sys
-
 import cv2
 import pytest
 from click.testing import CliRunner
+from fixtures.command import normpipe
 from fixtures.normalizers import GreyComposite
 
-from normpipe.cli import cli, main
+from normpipe.cli import cli
 from normpipe.engine.lock import locked
 
 
@@ -21,18 +20,6 @@ def run_folder(shared, tmp_path_factory):
         result = CliRunner().invoke(cli, ["run", str(folder / "photos"), str(folder / "out")])
     assert result.exit_code == 0, result.output
     return folder
-
-
-def normpipe(capsys, *arguments):
-    sys.argv = ["normpipe", *map(str, arguments)]
-    try:
-        main()
-    except SystemExit as leave:
-        code = leave.code or 0
-    else:
-        code = 0
-    streams = capsys.readouterr()
-    return code, streams.out, streams.err
 
 
 def test_status_tells_counts_reasons_and_whether_a_run_is_alive(run_folder, capsys):

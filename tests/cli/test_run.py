@@ -7,9 +7,10 @@ import time
 
 import pytest
 from click.testing import CliRunner
+from fixtures.command import normpipe
 from fixtures.normalizers import GreyComposite
 
-from normpipe.cli import cli, main
+from normpipe.cli import cli
 from normpipe.engine.lock import locked
 from normpipe.shards.reader import iter_rows
 
@@ -29,19 +30,6 @@ def photos(shared, tmp_path):
         (folder / f"{name}.jpg").write_bytes((shared / "data/congress-portraits" / f"{name}.jpg").read_bytes())
     (folder / "Empty.jpg").write_bytes(b"")
     return folder
-
-
-def normpipe(capsys, *arguments):
-    """Exit code and the two streams of the command, as a shell sees them."""
-    sys.argv = ["normpipe", *map(str, arguments)]
-    try:
-        main()
-    except SystemExit as leave:
-        code = leave.code or 0
-    else:
-        code = 0
-    streams = capsys.readouterr()
-    return code, streams.out, streams.err
 
 
 def test_a_folder_becomes_a_run(photos, tmp_path, capsys):

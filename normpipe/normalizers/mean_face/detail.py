@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normpipe.batches import AlignedFace, Floats
-from normpipe.raster import rasterize
+from normpipe.raster import rasterize_flat
 
 ATLAS_SIDE = 128
 """Pixels; finer than most datasets' faces, coarse enough that pores stay out."""
@@ -56,7 +56,7 @@ def extract_detail(face: AlignedFace, atlas_points: Floats, triangles: NDArray[n
     # Attributes must stay within 0 and 1; landmarks beyond the crop have nothing to show anyway.
     outside = (places[:, :2] < 0).any(axis=1) | (places[:, :2] > 1).any(axis=1)
     places[outside, 2] = 0
-    source, _ = rasterize(_flat(atlas_points * ATLAS_SIDE), triangles, np.clip(places, 0, 1), (ATLAS_SIDE, ATLAS_SIDE))
+    source, _ = rasterize_flat(atlas_points * ATLAS_SIDE, triangles, np.clip(places, 0, 1), (ATLAS_SIDE, ATLAS_SIDE))
     across, down = source[..., 0] * size - 0.5, source[..., 1] * size - 0.5
     grey = cv2.cvtColor(face.image, cv2.COLOR_RGB2GRAY)
     smooth = cv2.GaussianBlur(grey, (0, 0), _SENSOR_BLUR * size).astype(np.float32)
@@ -82,11 +82,6 @@ def facing(landmarks: Floats, triangles: NDArray[np.int32]) -> Floats:
     # Skin triangles run clockwise in the picture and z grows with depth, so that the normals of visible skin have positive z.
     cosine: Floats = (summed[:, 2] / lengths).astype(np.float32)
     return cosine
-
-
-def _flat(points: Floats) -> Floats:
-    """(n, 2) pixels to the rasteriser's (n, 3) with one depth: what is drawn last covers what was drawn before."""
-    return np.column_stack([points, np.ones(len(points), np.float32)]).astype(np.float32)
 
 
 def _blur(values: Floats, weight: Floats, sigma: float) -> Floats:

@@ -12,7 +12,7 @@ from normpipe.errors import UsageError
 from normpipe.faces.build import build_detector, build_landmarker
 from normpipe.normalizers.mean_face.expression import expression_of, measured_shape
 from normpipe.normalizers.mean_face.model import MeanFaceModel
-from normpipe.raster import rasterize
+from normpipe.raster import rasterize_flat
 from normpipe.records import Failure
 from normpipe.sources.root import Root
 from normpipe.stages.align import align
@@ -66,11 +66,10 @@ def identity_from_photo(path: Path, pipeline: Pipeline, model: MeanFaceModel) ->
 def texture_of(face: AlignedFace, model: MeanFaceModel) -> Image:
     """A face's colours in the atlas, at the resolution of the model's texture."""
     size, side = face.image.shape[0], model.texture.shape[0]
-    points = np.column_stack([model.atlas_points * side, np.ones(len(model.atlas_points))]).astype(np.float32)
-    places = np.zeros_like(points)
+    places = np.zeros((len(model.atlas_points), 3), np.float32)
     places[:, :2] = np.clip(face.landmarks[:, :2] / size, 0, 1)
     triangles = np.concatenate([model.eye_triangles, model.skin_triangles])
-    source, _ = rasterize(points, triangles, places, (side, side))
+    source, _ = rasterize_flat(model.atlas_points * side, triangles, places, (side, side))
     across, down = source[..., 0] * size - 0.5, source[..., 1] * size - 0.5
     texture = cv2.remap(face.image, across, down, cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
     return texture.astype(np.uint8, copy=False)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from normpipe.batches import AlignedFace, Floats, Image
 from normpipe.normalizers.mean_face.model import MeanFaceModel
-from normpipe.raster import rasterize
+from normpipe.raster import rasterize_flat
 
 _Pixel = TypeVar("_Pixel", bound=np.generic)
 
@@ -72,8 +72,7 @@ def draw_interior(canvas: Image, points: Floats, face: AlignedFace, common: Imag
 
 def draw_shut_mouth(canvas: Image, points: Floats, model: MeanFaceModel) -> NDArray[np.bool_]:
     """Draw the line between the lips of a face without a source; arguments and result as for `draw_interior`."""
-    flat = np.column_stack([points, np.ones(len(points), np.float32)]).astype(np.float32)
-    _, mask = rasterize(flat, model.mouth_triangles, np.zeros_like(flat), canvas.shape[:2])
+    _, mask = rasterize_flat(points, model.mouth_triangles, np.zeros((len(points), 3), np.float32), canvas.shape[:2])
     canvas[mask] = _MOUTH_PALETTE[int(_LIP_LINE)]
     return mask
 
@@ -105,8 +104,7 @@ class _Opening:
             return None
         places = np.zeros((len(points), 3), np.float32)
         places[:, :2] = np.clip(face.landmarks[:, :2] / size, 0, 1)
-        flat = np.column_stack([points - (left, top), np.ones(len(points))]).astype(np.float32)
-        source, mask = rasterize(flat, triangles, places, (bottom - top, right - left))
+        source, mask = rasterize_flat(points - np.array((left, top)), triangles, places, (bottom - top, right - left))
         if not mask.any():
             return None
         across, down = source[..., 0] * size - 0.5, source[..., 1] * size - 0.5

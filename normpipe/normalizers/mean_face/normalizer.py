@@ -17,7 +17,7 @@ from normpipe.normalizers.mean_face.expression import expression_of
 from normpipe.normalizers.mean_face.identity import CommonIdentity, common_identity, identity_from_photo
 from normpipe.normalizers.mean_face.interior import draw_interior, draw_shut_mouth
 from normpipe.normalizers.mean_face.model import MODEL_FILE, MeanFaceModel, load_model, model_sha256
-from normpipe.raster import rasterize
+from normpipe.raster import rasterize_flat
 from normpipe.records import Failure, Reason
 from normpipe.stages.align import template_map
 
@@ -125,9 +125,8 @@ class MeanFace:
         size, model = self._pipeline.size, self._model
         attributes = np.zeros((len(points), 3), np.float32)
         attributes[:, :2] = model.atlas_points
-        flat = np.column_stack([points, np.ones(len(points), np.float32)]).astype(np.float32)
         triangles = np.concatenate([model.eye_triangles, model.skin_triangles])
-        atlas, mask = rasterize(flat, triangles, attributes, (size, size))
+        atlas, mask = rasterize_flat(points, triangles, attributes, (size, size))
         side = self._identity.texture.shape[0]
         canvas = cv2.remap(
             self._identity.texture,
