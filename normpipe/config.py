@@ -85,11 +85,21 @@ class Encode(_Section):
 
 
 class Execution(_Section):
-    """Where the work is done; never changes a byte of the output."""
+    """Where the work is done; never changes a byte of the output, except by the failures that `attempts` lets through.
+
+    `deadline` is how many seconds a worker may go without progress before it is taken as hung. A shard with rows that failed
+    for a reason of the environment is tried again after `retry_pause` seconds, then by the next runs, and committed with its
+    failures by the run that is attempt number `attempts`. `allow_mixed` lets workers of other environments join: then decoded
+    rows agree within a tolerance, not byte by byte.
+    """
 
     workers: Annotated[int, Field(ge=1)] = 1
     scheduler: str | None = None
     device: Literal["cpu", "cuda"] = "cpu"
+    deadline: Annotated[float, Field(gt=0)] = 300.0
+    attempts: Annotated[int, Field(ge=1)] = 3
+    retry_pause: Annotated[float, Field(ge=0)] = 5.0
+    allow_mixed: bool = False
 
 
 class Gates(_Section):

@@ -1,5 +1,7 @@
 """Errors that a user can act on. The command line turns each into one line and its exit code, never a traceback."""
 
+import hashlib
+
 
 class NormpipeError(Exception):
     """Base of all errors with a message for the user: what, where, what to do. Exit code 1."""
@@ -21,3 +23,11 @@ class IncompatibleRunError(NormpipeError):
 
 class ModelUnavailableError(UsageError):
     """A model file or an optional package that the configuration names is not installed. Exit code 2."""
+
+
+def shown_sample(sample_id: str, hash_ids: bool) -> str:
+    """A sample as messages, logs and captions name it: its id, or under --hash-ids the first 12 hex digits of its SHA-256.
+
+    Ids may carry the source's own names, and those may be people's.
+    """
+    return hashlib.sha256(sample_id.encode()).hexdigest()[:12] if hash_ids else sample_id

@@ -41,6 +41,7 @@ class Reason(StrEnum):
     NO_LANDMARKS = "no_landmarks"
     NOT_RENDERED = "not_rendered"
     VANISHED = "vanished"
+    CHANGED = "changed"  # the source's bytes are not those that were analyzed
     PERMISSION = "permission"
     IO_ERROR = "io_error"
     TIMEOUT = "timeout"
@@ -49,12 +50,20 @@ class Reason(StrEnum):
 
     @property
     def reason_class(self) -> ReasonClass:
-        """Environment failures may pass when tried again; data failures are facts about the row."""
+        """Environment failures hold a shard back; data failures are facts about the row and are committed at once."""
         return ReasonClass.ENVIRONMENT if self in _ENVIRONMENT_REASONS else ReasonClass.DATA
+
+    @property
+    def may_pass_again(self) -> bool:
+        """Whether trying the row again can help: `--retry-failed` takes these.
+
+        A file that may not be read is a fact about the file, so it is committed; but its owner can put it right.
+        """
+        return self is Reason.PERMISSION or self.reason_class is ReasonClass.ENVIRONMENT
 
 
 _ENVIRONMENT_REASONS = frozenset(
-    {Reason.VANISHED, Reason.PERMISSION, Reason.IO_ERROR, Reason.TIMEOUT, Reason.OUT_OF_MEMORY, Reason.POISON}
+    {Reason.VANISHED, Reason.CHANGED, Reason.IO_ERROR, Reason.TIMEOUT, Reason.OUT_OF_MEMORY, Reason.POISON}
 )
 
 

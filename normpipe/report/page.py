@@ -13,7 +13,7 @@ import jinja2
 from PIL import Image as PillowImage
 
 from normpipe.errors import UsageError
-from normpipe.records import Reason, ReasonClass
+from normpipe.records import Reason
 from normpipe.report.sheets import REPORT_FOLDER, SHEET_TITLES, SheetOptions, write_contact_sheets
 from normpipe.report.survey import QUALITY_RULE, Histogram, Survey, survey_run
 from normpipe.shards.atomic import write_bytes
@@ -34,6 +34,7 @@ REASON_MEANINGS: Mapping[Reason, str] = {
     Reason.NO_LANDMARKS: "A face was found, but the landmark network sees none there.",
     Reason.NOT_RENDERED: "The face was found, but the normalizer cannot draw it.",
     Reason.VANISHED: "The file was there when the manifest was made and is gone.",
+    Reason.CHANGED: "The file's bytes are no longer those in which the face was found.",
     Reason.PERMISSION: "The file may not be read by this user.",
     Reason.IO_ERROR: "The disk or the network failed while the file was read.",
     Reason.TIMEOUT: "Reading or computing took longer than allowed.",
@@ -171,8 +172,9 @@ def _unfinished(plan: Mapping[str, object], run: Mapping[str, object]) -> str | 
 def _failed(survey: Survey) -> list[_Failed]:
     rows = []
     for reason, count in survey.failed.items():
-        environment = reason.reason_class is ReasonClass.ENVIRONMENT
-        action = "Run again with --retry-failed." if environment else "Look at the file; running again changes nothing."
+        action = (
+            "Run again with --retry-failed." if reason.may_pass_again else "Look at the file; running again changes nothing."
+        )
         rows.append(_Failed(reason, count, count / survey.rows, REASON_MEANINGS[reason], action))
     return rows
 

@@ -7,7 +7,6 @@ colours nor brightness of the faces are judged against a tinted or glaring surro
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
 from normpipe.batches import Floats, Image
+from normpipe.errors import shown_sample
 from normpipe.report.rows import SheetRow, Source, read_rows
 from normpipe.report.survey import RowAddress, Survey, survey_run
 from normpipe.shards.atomic import write_bytes
@@ -145,8 +145,7 @@ def draw_sheet(title: str, rows: Sequence[SheetRow], hash_ids: bool = False) -> 
 
 def shown_id(row: SheetRow, hash_ids: bool) -> str:
     """Id as captions write it: escaped to the ASCII that the bundled font can draw, with the face's index where it is not 0."""
-    name = sha256(row.sample_id.encode()).hexdigest()[:12] if hash_ids else row.sample_id
-    name = name.encode("unicode_escape").decode("ascii")
+    name = shown_sample(row.sample_id, hash_ids).encode("unicode_escape").decode("ascii")
     return f"{name} · face {row.face_index}" if row.face_index else name
 
 
