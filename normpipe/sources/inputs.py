@@ -3,11 +3,9 @@
 import re
 from pathlib import Path
 
-import pyarrow as pa
-
 from normpipe.errors import UsageError
 from normpipe.sources.folder import build_folder
-from normpipe.sources.manifest import read_manifest
+from normpipe.sources.manifest import FileSource, ManifestSource, TableSource
 from normpipe.sources.media import Kind, kind_of_name
 from normpipe.sources.root import Root, is_remote
 from normpipe.sources.rows import TABLE_SUFFIXES
@@ -16,7 +14,9 @@ from normpipe.sources.video import Sampling
 _WILDCARD = re.compile(r"[*?\[]")
 
 
-def manifest_for_input(location: str, root: Root | None = None, *, sampling: Sampling | None = None) -> tuple[pa.Table, Root]:
+def manifest_for_input(
+    location: str, root: Root | None = None, *, sampling: Sampling | None = None
+) -> tuple[ManifestSource, Root]:
     """Manifest of an input, and where its files lie.
 
     Args:
@@ -26,16 +26,15 @@ def manifest_for_input(location: str, root: Root | None = None, *, sampling: Sam
         sampling: Which frames of clips to take; all by default, and not used for a manifest.
 
     Returns:
-        Table in MANIFEST_SCHEMA with at least one row, and ROOT.
+        The rows, and ROOT. A manifest is not read yet: its problems, or that it has no rows, show when its batches are read.
 
     Raises:
-        UsageError: there is no such input, it holds no media, or the manifest has problems.
+        UsageError: there is no such input, or it holds no media.
     """
     path = Path(location)
     if not is_remote(location) and path.is_file():
         if path.suffix.lower() in TABLE_SUFFIXES:
-            table, found = read_manifest(path), root or Root(str(path.parent))
-            return _filled(table, f"{path.name}: no rows"), found
+            return FileSource(path), root or Root(str(path.parent))
         if kind_of_name(path.name) is Kind.OTHER:
             raise UsageError(
                 f"{path.name}: neither a manifest ({', '.join(sorted(TABLE_SUFFIXES))}) nor an image or video by its name"
@@ -54,7 +53,9 @@ def manifest_for_input(location: str, root: Root | None = None, *, sampling: Sam
     if root is not None:
         raise UsageError("--root belongs to a manifest; for a folder, file or glob, ROOT is INPUT's own folder")
     table = build_folder(found, glob=glob, sampling=sampling).table
-    return _filled(table, "INPUT: no image or video by its name (hidden files are left out)"), found
+    if table.num_rows == 0:
+        raise UsageError("INPUT: no image or video by its name (hidden files are left out)")
+    return TableSource(table), found
 
 
 def _split_glob(location: str) -> tuple[str, str]:
@@ -63,9 +64,3 @@ def _split_glob(location: str) -> tuple[str, str]:
     assert first is not None
     folder, _, _ = location[: first.start()].rpartition("/")
     return folder or ("/" if location.startswith("/") else "."), location[len(folder) :].lstrip("/")
-
-
-def _filled(table: pa.Table, message: str) -> pa.Table:
-    if table.num_rows == 0:
-        raise UsageError(message)
-    return table

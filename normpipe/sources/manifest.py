@@ -1,18 +1,25 @@
 """The manifest: one row per frame, in records.MANIFEST_SCHEMA. Read from Parquet, CSV, TSV or JSONL; written as Parquet.
 
 Every source ends here and every run starts here. Reading validates, so nothing later meets a label outside the vocabulary.
+
+A run never holds a manifest whole: a `ManifestSource` streams its rows, and `store_manifest` writes them in one pass to a file
+whose bytes depend on the rows alone, not on the format they came in, nor on how they were batched on the way.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from normpipe.batches import FrameRef
+from normpipe.errors import UsageError
 from normpipe.records import FORMAT_VERSION, MANIFEST_SCHEMA
 from normpipe.shards.atomic import AtomicFile, Written
+from normpipe.shards.reader import open_part
 from normpipe.sources.check import Checker, check_columns
 from normpipe.sources.columns import conform
 from normpipe.sources.problems import Problems
@@ -20,6 +27,55 @@ from normpipe.sources.root import Root
 from normpipe.sources.rows import BATCH_ROWS, RowBatch, problems_of, read_rows
 
 _FORMAT_KEY = b"normpipe_manifest_format"
+_GROUP_ROWS = 65_536
+
+
+class ManifestSource(Protocol):
+    """Rows of an input; each call of `batches` reads them anew."""
+
+    def batches(self, limit: int | None = None) -> Iterator[pa.RecordBatch]:
+        """Valid rows, in order.
+
+        Args:
+            limit: Only the first rows; those behind them are neither read nor checked.
+
+        Yields:
+            Batches in MANIFEST_SCHEMA, of any size.
+
+        Raises:
+            UsageError: at the end, if there were problems: the first twenty are listed with their lines. At once, if the
+                input cannot be read at all.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TableSource:
+    """A table in MANIFEST_SCHEMA that is in memory, with unique ids."""
+
+    table: pa.Table
+
+    def batches(self, limit: int | None = None) -> Iterator[pa.RecordBatch]:
+        """See ManifestSource."""
+        yield from self.table.slice(0, limit).to_batches(max_chunksize=BATCH_ROWS)
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """A Parquet, CSV, TSV or JSONL file."""
+
+    path: Path
+
+    def batches(self, limit: int | None = None) -> Iterator[pa.RecordBatch]:
+        """See ManifestSource."""
+        problems = problems_of(self.path)
+        checker = Checker(problems)
+        for batch, numbers in iterate_manifest(self.path, problems, limit=limit):
+            checker.add(batch, numbers)
+            if problems.count == 0:
+                yield batch
+        checker.finish()
+        problems.raise_if_any()
 
 
 def read_manifest(path: Path) -> pa.Table:
@@ -31,15 +87,7 @@ def read_manifest(path: Path) -> pa.Table:
     Raises:
         UsageError: the file cannot be read, or holds problems: the first twenty are listed with their lines.
     """
-    problems = problems_of(path)
-    checker = Checker(problems)
-    batches = []
-    for batch, numbers in iterate_manifest(path, problems):
-        checker.add(batch, numbers)
-        batches.append(batch)
-    checker.finish()
-    problems.raise_if_any()
-    return pa.Table.from_batches(batches, MANIFEST_SCHEMA)
+    return pa.Table.from_batches(FileSource(path).batches(), MANIFEST_SCHEMA)
 
 
 def check_manifest(path: Path, root: Root | None) -> Problems:
@@ -61,7 +109,7 @@ def check_manifest(path: Path, root: Root | None) -> Problems:
 
 
 def iterate_manifest(
-    path: Path, problems: Problems, batch_rows: int = BATCH_ROWS
+    path: Path, problems: Problems, batch_rows: int = BATCH_ROWS, limit: int | None = None
 ) -> Iterator[tuple[pa.RecordBatch, Sequence[int]]]:
     """Read a manifest in batches.
 
@@ -69,6 +117,7 @@ def iterate_manifest(
         path: Parquet, CSV, TSV or JSONL file.
         problems: Receives what is malformed; such rows are left out, such values null.
         batch_rows: Most rows in a batch.
+        limit: Only the first rows.
 
     Yields:
         A batch in MANIFEST_SCHEMA, and the line or row number of each of its rows.
@@ -77,11 +126,17 @@ def iterate_manifest(
         UsageError: the file cannot be read at all.
     """
     seen: dict[str, None] = {}
-    for rows in read_rows(path, problems, batch_rows):
+    left = limit
+    for rows in read_rows(path, problems, batch_rows if limit is None else min(batch_rows, limit)):
         seen.update(dict.fromkeys(rows.columns))
         if not {"sample_id", "uri"} <= seen.keys():
             break
-        yield _conform_batch(rows, problems), rows.numbers
+        kept = rows if left is None else rows.first(left)
+        yield _conform_batch(kept, problems), kept.numbers
+        if left is not None:
+            left -= len(kept.numbers)
+            if left == 0:
+                break
     check_columns(list(seen), problems)
 
 
@@ -96,8 +151,36 @@ def manifest_table(columns: Mapping[str, Sequence[object] | pa.Array], rows: int
     )
 
 
+@dataclass(frozen=True, slots=True)
+class StoredManifest:
+    """A manifest in its canonical form: where it lies, its number of rows, the hex sha256 of the file."""
+
+    path: Path
+    rows: int
+    sha256: str
+
+
+def store_manifest(source: ManifestSource, target: Path, limit: int | None = None) -> StoredManifest:
+    """Write the rows of a source in their canonical form, in one pass and atomically.
+
+    Args:
+        source: What to write.
+        target: The file; its folder must exist.
+        limit: Only the first rows; the file holds no others.
+
+    Raises:
+        UsageError: the source has problems, or no rows; `target` is then left as it was.
+    """
+    with AtomicFile(target) as file:
+        rows = _write_canonical(source.batches(limit), file)
+        if rows == 0:
+            raise UsageError("INPUT: no rows; give a folder with images or videos, a glob, or a manifest with rows")
+    assert file.written is not None
+    return StoredManifest(target, rows, file.written.sha256)
+
+
 def write_manifest(table: pa.Table, path: Path) -> Written:
-    """Write a manifest atomically; equal tables give equal bytes.
+    """Write a manifest in its canonical form, atomically; equal tables give equal bytes.
 
     Args:
         table: In MANIFEST_SCHEMA.
@@ -106,11 +189,45 @@ def write_manifest(table: pa.Table, path: Path) -> Written:
     Returns:
         The file's sha256 and size.
     """
-    schema = MANIFEST_SCHEMA.with_metadata({_FORMAT_KEY: str(FORMAT_VERSION)})
     with AtomicFile(path) as file:
-        pq.write_table(table.cast(schema).combine_chunks(), file, compression="zstd", row_group_size=BATCH_ROWS)
+        _write_canonical(table.to_batches(), file)
     assert file.written is not None
     return file.written
+
+
+def sample_rows(path: Path, indices: Sequence[int]) -> pa.Table:
+    """Some rows of a stored manifest, in the order asked for, reading only the row groups that hold them.
+
+    Args:
+        path: A file that `store_manifest` wrote.
+        indices: Row numbers from 0.
+
+    Raises:
+        UsageError: the file is damaged.
+    """
+    wanted = np.asarray(indices, np.int64)
+    groups = wanted // _GROUP_ROWS
+    with open_part(path) as file:
+        parts = [file.read_row_group(group).take(wanted[groups == group] % _GROUP_ROWS) for group in np.unique(groups).tolist()]
+    places = np.argsort(np.argsort(groups, kind="stable"), kind="stable")
+    return pa.concat_tables(parts).take(places)
+
+
+def _write_canonical(batches: Iterable[pa.RecordBatch], file: AtomicFile) -> int:
+    """Write batches of any size as row groups of one fixed size, each from contiguous arrays; returns the number of rows."""
+    schema = MANIFEST_SCHEMA.with_metadata({_FORMAT_KEY: str(FORMAT_VERSION)})
+    rows = 0
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        waiting = pa.Table.from_batches([], MANIFEST_SCHEMA)
+        for batch in batches:
+            rows += batch.num_rows
+            waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch])])
+            while waiting.num_rows >= _GROUP_ROWS:
+                writer.write_table(waiting.slice(0, _GROUP_ROWS).cast(schema).combine_chunks(), _GROUP_ROWS)
+                waiting = waiting.slice(_GROUP_ROWS)
+        if waiting.num_rows:
+            writer.write_table(waiting.cast(schema).combine_chunks(), _GROUP_ROWS)
+    return rows
 
 
 def frame_refs(rows: pa.Table) -> list[FrameRef]:

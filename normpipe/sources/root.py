@@ -12,7 +12,8 @@ hexadecimal digits (0x80 to 0xFF). So that the way back is unique, a `%` that wo
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -24,6 +25,7 @@ from normpipe.errors import UsageError
 
 _ESCAPE = re.compile(r"%(25|[89A-F][0-9A-F])")
 _LOCAL_SCHEMES = ("file://", "local://")
+_STAT_THREADS = 16
 
 
 def path_to_uri(path: str) -> str:
@@ -134,6 +136,31 @@ class Root:
             return os.path.isfile(os.path.join(self._folder, relative))  # noqa: PTH113, PTH118 - see exists_as_folder
         filesystem, base = self._remote
         return bool(filesystem.isfile(f"{base}/{relative}"))
+
+    def stat_key(self, uri: str) -> str:
+        """What changes when the file does, without reading it: size, times and inode locally, fsspec's `ukey` elsewhere.
+
+        Raises:
+            UsageError: the URI reaches out of ROOT.
+            OSError: there is no such file, or the transfer fails.
+        """
+        relative = uri_to_path(uri)
+        if self._folder is not None:
+            found = os.stat(os.path.join(self._folder, relative))  # noqa: PTH116, PTH118 - see exists_as_folder
+            return f"{found.st_size}-{found.st_mtime_ns}-{found.st_ctime_ns}-{found.st_ino}"
+        filesystem, base = self._remote
+        return str(filesystem.ukey(f"{base}/{relative}"))
+
+    def stat_keys(self, uris: Sequence[str]) -> list[str]:
+        """`stat_key` of many files, several at a time; "" where there is no such file or it cannot be asked for."""
+        with ThreadPoolExecutor(_STAT_THREADS) as pool:
+            return list(pool.map(self._stat_key_or_none, uris))
+
+    def _stat_key_or_none(self, uri: str) -> str:
+        try:
+            return self.stat_key(uri)
+        except (OSError, UsageError):
+            return ""
 
     def walk(self) -> Iterator[str]:
         """URIs of all files below ROOT, in no particular order. Hidden folders are entered; links that lead back are not."""

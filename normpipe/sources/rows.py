@@ -29,6 +29,10 @@ class RowBatch:
     columns: dict[str, Column]
     numbers: Sequence[int]
 
+    def first(self, count: int) -> "RowBatch":
+        """The first `count` rows."""
+        return RowBatch({name: values[:count] for name, values in self.columns.items()}, self.numbers[:count])
+
 
 def problems_of(path: Path) -> Problems:
     """Empty collector for a file, with the unit that its rows are counted in."""
