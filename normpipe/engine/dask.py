@@ -21,7 +21,7 @@ import dask
 from distributed import Client, Future, KilledWorker, LocalCluster, Worker, WorkerPlugin, as_completed, get_worker
 
 from normpipe.engine.signals import held_back
-from normpipe.engine.tasks import Advance, Shard
+from normpipe.engine.tasks import Advance, Observe, Shard
 from normpipe.engine.threads import SINGLE_THREADED
 from normpipe.engine.work import Outcome, ShardFailure, Work, describe
 from normpipe.errors import NormpipeError, UsageError
@@ -51,7 +51,9 @@ class DaskExecutor:
     scheduler: str | None = None
     announce: Callable[[str], None] | None = None
 
-    def run(self, work: Work, shards: Sequence[Shard], advance: Advance) -> Iterator[Outcome]:
+    def run(
+        self, work: Work, shards: Sequence[Shard], advance: Advance, observe: Observe = lambda _: None
+    ) -> Iterator[Outcome]:
         """See Executor."""
         name = f"normpipe-{secrets.token_hex(4)}"  # a scheduler that outlives this run keeps plugins and topics by name
         with dask.config.set(_SETTINGS), self._client() as client:
@@ -123,7 +125,7 @@ class _WorkPlugin(WorkerPlugin):
         self._work.task.prepare()
 
     def do(self, shard: Shard) -> Outcome:
-        return self._work.do(shard, lambda *counts: self._worker.log_event(self._topic, counts))
+        return self._work.do(shard, lambda *counts: self._worker.log_event(self._topic, counts), {})
 
 
 def _do(plugin: str, shard: Shard) -> Outcome:

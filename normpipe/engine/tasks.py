@@ -4,14 +4,19 @@ The engine plans, runs, records and resumes; it knows nothing of what a task doe
 task; an audit or a classifier's prediction is another.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 from normpipe.records import Reason
 
 Advance = Callable[[int, int, int], None]
-"""Called by a task as it goes, with what came since the last call: input rows done, output rows ok, output rows failed."""
+"""Called by a task as it goes, with what came since the last call: input rows done, output rows ok, output rows failed.
+
+Input rows are counted in their order, so that the engine knows where a process died. The engine itself passes negative numbers
+on when it takes a shard's count back, because the shard starts over or is not committed.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,7 @@ class ShardResult:
         ok: Output rows that succeeded.
         failed: Output rows that failed, by reason.
         seconds_by_stage: Wall-clock seconds of each stage.
+        sources: Hex digest over what the file system says of the shard's source files (size, times, inode); "" without any.
     """
 
     files: tuple[OutputFile, ...]
@@ -59,22 +65,65 @@ class ShardResult:
     ok: int
     failed: dict[Reason, int] = field(default_factory=dict)
     seconds_by_stage: dict[str, float] = field(default_factory=dict)
+    sources: str = ""
+
+
+class EventKind(StrEnum):
+    """What may happen to a shard on its way to an outcome."""
+
+    DIED = "worker died"
+    HUNG = "worker hung"
+    PROBING = "probing"
+    EXCLUDED = "row excluded"
+    NO_CULPRIT = "no single row does it"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something worth a line in the run's log.
+
+    Attributes:
+        kind: What happened.
+        shard: To which shard.
+        row: Manifest row it concerns: the first one probed, or the excluded one; None when it is about no single row.
+        detail: Few words, free of ids and paths: "killed by SIGKILL", "nothing heard for 300 s", a Reason's value.
+    """
+
+    kind: EventKind
+    shard: Shard
+    row: int | None = None
+    detail: str = ""
+
+
+Observe = Callable[[Event], None]
+"""Told of events as they happen, possibly from another thread."""
 
 
 class ShardTask(Protocol):
-    """A picklable description of the work; workers receive a copy."""
+    """A picklable description of the work; the process that does it receives a copy."""
 
     def prepare(self) -> None:
-        """Load models and set thread counts: once per worker, before the first shard.
+        """Load models and set thread counts: once per process, before the first shard.
 
         Raises:
-            NormpipeError: this worker cannot do the work.
+            NormpipeError: this process cannot do the work.
         """
         ...
 
-    def run(self, shard: Shard, advance: Advance) -> ShardResult:
+    def run(self, shard: Shard, advance: Advance, excluded: Mapping[int, Reason]) -> ShardResult:
         """Do one shard and leave its files in place, atomically.
 
-        A row that cannot be processed is a failed row of the result; only what spoils the whole shard is raised.
+        A row that cannot be processed is a failed row of the result; only what spoils the whole shard is raised. An OSError
+        therefore means that the run's folder cannot be read or written.
+
+        Args:
+            shard: The rows.
+            advance: Called as rows are finished, in their order.
+            excluded: Manifest rows of this shard that killed or stopped their process, with the reason they fail with; they are
+                not touched, and every other row's bytes are as if they were sound.
         """
+        ...
+
+    def probe(self, row: int) -> None:
+        """Process one manifest row alone and discard it: it may kill the process, and that is what is asked."""
         ...

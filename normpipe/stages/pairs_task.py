@@ -1,7 +1,7 @@
 """Normalizing faces as a task of the engine: a shard of manifest rows becomes a part of both tables."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,7 +68,7 @@ class PairsTask:
         self._models = self.build(self.pipeline)
         self._models.normalizer.prepare(self.pipeline.execution.device)
 
-    def run(self, shard: Shard, advance: Advance) -> ShardResult:
+    def run(self, shard: Shard, advance: Advance, excluded: Mapping[int, Reason]) -> ShardResult:
         """Write both parts of one shard."""
         assert self._models is not None, "prepare comes first"
         clock = StageClock()
@@ -94,3 +94,10 @@ class PairsTask:
             for path, writer in ((faces_path, faces), (pairs_path, pairs))
         )
         return ShardResult(files, rows, rows - failed.total(), dict(failed), dict(clock.seconds))
+
+    def probe(self, row: int) -> None:
+        """Process one manifest row alone."""
+        assert self._models is not None, "prepare comes first"
+        manifest = read_slice(self.out / MANIFEST_FILE, row, row + 1)
+        for _ in run_stages(manifest, self.root, self.pipeline, self._models, StageClock()):
+            pass

@@ -1,13 +1,19 @@
-"""A task with real files and no faces: it writes the numbers of its rows, and dies where it is told to."""
+"""A task with real files and no faces: it writes the numbers of its rows, and goes wrong where it is told to."""
 
-from collections.abc import Mapping
+import os
+import secrets
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
 from normpipe.engine.fingerprint import Fingerprint
 from normpipe.engine.plan import Plan
-from normpipe.engine.tasks import Advance, OutputFile, Shard, ShardResult
+from normpipe.engine.tasks import Advance, Observe, OutputFile, Shard, ShardResult
+from normpipe.engine.work import Outcome, Work
 from normpipe.records import Reason
 from normpipe.shards.atomic import AtomicFile
 
@@ -23,45 +29,108 @@ class Death(Enum):
     KILL_AFTER = "an interrupt between the file and its record"
 
 
+class Harm(Enum):
+    """What a row does to its process."""
+
+    KILLS = "SIGKILL, as an access to wild memory or the kernel's memory killer would end it"
+    HANGS = "sleeps forever"
+    STOPS = "SIGSTOP"
+
+
 class KilledError(KeyboardInterrupt):
     """What a signal raises."""
 
 
 @dataclass
 class RowsTask:
+    """A ShardTask that can be pickled; its processes find this module because they inherit the import path.
+
+    Attributes:
+        out: The run's folder.
+        deaths: By shard.
+        failing_rows: Fail as vanished.
+        harms: By row, every time.
+        harms_once: By row, the first time any process meets it.
+    """
+
     out: Path
     deaths: Mapping[int, Death] = field(default_factory=dict)
     failing_rows: frozenset[int] = frozenset()
-    done: list[int] = field(default_factory=list)
+    harms: Mapping[int, Harm] = field(default_factory=dict)
+    harms_once: Mapping[int, Harm] = field(default_factory=dict)
+    token: str = field(default_factory=lambda: secrets.token_hex(4))
+
+    @property
+    def done(self) -> list[int]:
+        """Shards that any copy of this very task has finished."""
+        return sorted(int(line) for line in self._lines("done"))
+
+    @property
+    def pids(self) -> list[int]:
+        """Processes that have prepared a copy, in order."""
+        return [int(line) for line in self._lines("pids")]
 
     def prepare(self) -> None:
-        pass
+        self._note("pids", os.getpid())
 
-    def run(self, shard: Shard, advance: Advance) -> ShardResult:
+    def run(self, shard: Shard, advance: Advance, excluded: Mapping[int, Reason]) -> ShardResult:
         death = self.deaths.get(shard.index)
         if death is Death.ERROR_BEFORE:
             raise OSError(28, "No space left on device")
         path = f"{FOLDER}/{shard.name}.txt"
+        failed: Counter[Reason] = Counter()
         with AtomicFile(self.out / path) as file:
             for row in range(shard.start, shard.stop):
-                file.write(f"{row}\n".encode())
+                reason = excluded.get(row, Reason.VANISHED if row in self.failing_rows else None)
+                if row not in excluded:
+                    self.probe(row)
+                file.write(f"{row}\n".encode() if reason is None else f"{row} {reason}\n".encode())
                 if death is Death.ERROR_WHILE:
                     raise ValueError("broken row")
                 if death is Death.KILL_WHILE:
                     raise KilledError
-                advance(1, 1, 0)
+                failed.update([] if reason is None else [reason])
+                advance(1, reason is None, reason is not None)
         if death is Death.KILL_AFTER:
             raise KilledError
-        self.done.append(shard.index)
+        self._note("done", shard.index)
         assert file.written is not None
-        failed = sum(row in self.failing_rows for row in range(shard.start, shard.stop))
         return ShardResult(
             files=(OutputFile(path, file.written.sha256, file.written.size),),
             rows=shard.rows,
-            ok=shard.rows - failed,
-            failed={Reason.VANISHED: failed} if failed else {},
+            ok=shard.rows - failed.total(),
+            failed=dict(failed),
             seconds_by_stage={"write": 0.5},
         )
+
+    def probe(self, row: int) -> None:
+        harm = self.harms.get(row)
+        if harm is None and row in self.harms_once and str(row) not in self._lines("met"):
+            self._note("met", row)
+            harm = self.harms_once[row]
+        if harm is Harm.HANGS:
+            time.sleep(3600)
+        elif harm is not None:
+            os.kill(os.getpid(), signal.SIGKILL if harm is Harm.KILLS else signal.SIGSTOP)
+
+    def _note(self, name: str, number: int) -> None:
+        with (self.out / f"{name}-{self.token}").open("a") as file:
+            file.write(f"{number}\n")
+
+    def _lines(self, name: str) -> list[str]:
+        path = self.out / f"{name}-{self.token}"
+        return path.read_text().split() if path.exists() else []
+
+
+class InlineExecutor:
+    """Runs in this very process: for tests of what is around an executor, whose many runs would mostly wait for processes."""
+
+    def run(
+        self, work: Work, shards: Sequence[Shard], advance: Advance, observe: Observe = lambda _: None
+    ) -> Iterator[Outcome]:
+        work.task.prepare()
+        for shard in shards:
+            yield work.do(shard, advance, {})
 
 
 def plan_of(rows: int, shard_size: int, **parts: str) -> Plan:
@@ -71,4 +140,5 @@ def plan_of(rows: int, shard_size: int, **parts: str) -> Plan:
 def rows_written(out: Path) -> list[int]:
     """Rows in all committed files, in plan order."""
     records = sorted((out / "journal").glob("*.json"))
-    return [int(line) for record in records for line in (out / FOLDER / f"{record.stem}.txt").read_text().split()]
+    files = [(out / FOLDER / f"{record.stem}.txt").read_text().splitlines() for record in records]
+    return [int(line.split()[0]) for lines in files for line in lines]

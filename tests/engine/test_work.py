@@ -16,7 +16,7 @@ SHARD = plan_of(2, 2).shards[0]
 class Raises(RowsTask):
     error: type[BaseException] = ValueError
 
-    def run(self, shard, advance):
+    def run(self, shard, advance, excluded):
         raise self.error("x")
 
 
@@ -28,7 +28,7 @@ def out(tmp_path):
 
 
 def do(out, task):
-    return Work(task, Journal(out, "digest")).do(SHARD, lambda *_: None)
+    return Work(task, Journal(out, "digest")).do(SHARD, lambda *_: None, {})
 
 
 def test_a_shard_that_succeeds_is_committed(out):
