@@ -1,6 +1,7 @@
 """Is every value of a manifest one that the vocabulary knows, every sample_id unique, and every file there?
 
-The checks run column by column on batches, so ten million rows need no more memory than their sample ids.
+The checks run on whole columns of a batch; only a row with a problem is looked at alone. Ten million rows need no more memory
+than one batch and eight bytes for each sample id.
 """
 
 from collections.abc import Sequence
@@ -8,12 +9,16 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from normpipe.errors import UsageError
 from normpipe.records import ACTION_UNITS, EMOTIONS, MANIFEST_SCHEMA
 from normpipe.sources.columns import shown
 from normpipe.sources.problems import Problems
 from normpipe.sources.root import Root, uri_to_path
+from normpipe.sources.unique import Reread, SampleIds
+
+_SUSPECT_URI = r"^/|(^|/)\.\.(/|$)|\x00"  # whatever `uri_to_path` may refuse
 
 _RANGES: dict[str, tuple[float, float]] = {
     "frame": (0, np.inf),
@@ -39,8 +44,7 @@ class Checker:
         self._problems = problems
         self._root = root
         self._remote_files: frozenset[str] | None = None
-        self._sample_ids: list[pa.Array] = []
-        self._numbers: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = []
+        self._sample_ids = SampleIds()
 
     def add(self, batch: pa.RecordBatch, numbers: Sequence[int]) -> None:
         """Check one batch in MANIFEST_SCHEMA; `numbers` are the line or row numbers of its rows."""
@@ -55,30 +59,15 @@ class Checker:
             self._check_range(batch.column(name), name, low, high, numbers)
         for name in ("box", "five_points", "emotion_votes"):
             self._check_list(batch.column(name), name, numbers)
-        self._sample_ids.append(batch.column("sample_id"))
-        self._numbers.append(np.asarray(numbers, np.int64))
+        self._sample_ids.add(batch.column("sample_id"))
 
-    def finish(self) -> None:
-        """Find the sample ids that stand there more than once."""
-        if not self._sample_ids:
-            return
-        ids = pa.chunked_array(self._sample_ids, pa.string())
-        if pc.count_distinct(ids).as_py() == len(ids) - ids.null_count:
-            return
-        counts = pc.value_counts(ids.drop_null())
-        repeated = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
-        rows = pc.indices_nonzero(pc.is_in(ids, value_set=repeated)).to_numpy()
-        numbers = np.concatenate(self._numbers)[rows]
-        first: dict[str, int] = {}
-        for sample_id, number in zip(ids.take(rows).to_pylist(), numbers.tolist(), strict=True):
-            if sample_id in first:
-                unit = self._problems.unit
-                self._problems.add(number, f"sample_id: {shown(sample_id)} is already that of {unit} {first[sample_id]}")
-            else:
-                first[sample_id] = number
+    def finish(self, reread: Reread) -> None:
+        """Find the sample ids that stand there more than once; only if there are any, the batches are read again."""
+        self._sample_ids.report(self._problems, reread)
 
     def _check_uris(self, column: pa.Array, numbers: Sequence[int]) -> None:
-        for uri in pc.unique(column.drop_null()).to_pylist():
+        looked_at = column if self._root is not None else column.filter(pc.match_substring_regex(column, _SUSPECT_URI))
+        for uri in pc.unique(looked_at.drop_null()).to_pylist():
             try:
                 uri_to_path(uri)
                 missing = self._root is not None and uri and not self._exists(uri)
@@ -109,19 +98,29 @@ class Checker:
             self._report(pc.and_(outside, finite), numbers, name, column, limit)
 
     def _check_list(self, column: pa.Array, name: str, numbers: Sequence[int]) -> None:
-        for index in np.flatnonzero(column.is_valid()).tolist():
-            values = np.array(column[index].as_py(), np.float64)
-            if not np.isfinite(values).all():
-                self._problems.add(numbers[index], f"{name}: a number is missing or not finite")
-            elif name == "box" and not (values[2] > values[0] and values[3] > values[1]):
-                self._problems.add(numbers[index], f"{name}: x1 and y1 must be greater than x0 and y0")
-            elif name == "emotion_votes" and (values < 0).any():
-                self._problems.add(numbers[index], f"{name}: a number is less than 0")
+        if column.null_count == len(column):
+            return
+        rows = pc.list_parent_indices(column).to_numpy()
+        values = column.flatten().to_numpy(zero_copy_only=False)
+        unknown = np.unique(rows[~np.isfinite(values)])
+        self._note(unknown, numbers, f"{name}: a number is missing or not finite")
+        if name == "box":
+            x0, y0, x1, y1 = values.reshape(-1, 4).T
+            wrong = rows[::4][~((x1 > x0) & (y1 > y0))]
+            self._note(np.setdiff1d(wrong, unknown), numbers, "box: x1 and y1 must be greater than x0 and y0")
+        elif name == "emotion_votes":
+            self._note(np.setdiff1d(rows[values < 0], unknown), numbers, "emotion_votes: a number is less than 0")
+
+    def _note(self, rows: NDArray[np.int64], numbers: Sequence[int], message: str) -> None:
+        self._problems.add_each([numbers[row] for row in rows.tolist()], lambda _: message)
 
     def _report(self, bad: pa.Array, numbers: Sequence[int], name: str, column: pa.Array | None, message: str) -> None:
-        for index in pc.indices_nonzero(pc.fill_null(bad, False)).to_pylist():
-            value = "" if column is None else f" {shown(column[index].as_py())}"
-            self._problems.add(numbers[index], f"{name}:{value} {message}")
+        rows = pc.indices_nonzero(pc.fill_null(bad, False)).to_pylist()
+
+        def text(place: int) -> str:
+            return f"{name}:{'' if column is None else ' ' + shown(column[rows[place]].as_py())} {message}"
+
+        self._problems.add_each([numbers[row] for row in rows], text)
 
 
 def check_columns(names: Sequence[str], problems: Problems) -> None:

@@ -5,6 +5,7 @@ Whole columns are converted at once; only a column in which that fails is looked
 
 import json
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -29,12 +30,33 @@ def conform(values: Column, field: pa.Field, numbers: Sequence[int], problems: P
     """
     try:
         if isinstance(values, pa.Array):
-            return values.cast(field.type)
+            return _cast(values, field.type)
         if not pa.types.is_string(field.type) and all(value is None or isinstance(value, str) for value in values):
             return pa.array(values, pa.string()).cast(field.type)
         return pa.array(values, field.type)
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        return _cell_by_cell(values.to_pylist() if isinstance(values, pa.Array) else values, field, numbers, problems)
+        return _cell_by_cell(_cells(values) if isinstance(values, pa.Array) else values, field, numbers, problems)
+
+
+def _cast(values: pa.Array, kind: pa.DataType) -> pa.Array:
+    if pa.types.is_string(values.type) and pa.types.is_integer(kind):
+        try:
+            return values.cast(kind)
+        except pa.ArrowInvalid:
+            return values.cast(pa.float64()).cast(kind)  # "1.0", as pandas writes integers among gaps
+    converted = values.cast(kind)
+    if pa.types.is_string(kind):
+        converted.validate(full=True)  # Parquet files may hold any bytes as text
+    return converted
+
+
+def _cells(values: pa.Array) -> list[object]:
+    """Python values; text that is no UTF-8 as bytes."""
+    try:
+        return cast("list[object]", values.to_pylist())
+    except UnicodeDecodeError:
+        plain = values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+        return cast("list[object]", plain.cast(pa.large_binary()).to_pylist())
 
 
 def _cell_by_cell(values: Sequence[object], field: pa.Field, numbers: Sequence[int], problems: Problems) -> pa.Array:
@@ -65,6 +87,11 @@ def _parse(value: object, kind: pa.DataType) -> object:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, bytes):
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError:
+            raise ValueError("is not UTF-8 text") from None
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise TypeError("is not text")
     try:

@@ -8,6 +8,7 @@ whose bytes depend on the rows alone, not on the format they came in, nor on how
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -27,7 +28,12 @@ from normpipe.sources.root import Root
 from normpipe.sources.rows import BATCH_ROWS, RowBatch, problems_of, read_rows
 
 _FORMAT_KEY = b"normpipe_manifest_format"
-_GROUP_ROWS = 65_536
+
+# A worker that reads 2,048 rows parses the footer, which grows with the number of groups, and decodes one group. Of ten million
+# rows it reads them in 53 ms with groups of 8,192, 40 ms with 16,384, 25 ms with 32,768, 24 ms with 65,536.
+_GROUP_ROWS = 32_768
+# Ids are all different, and measures nearly: dictionaries of them would be built in vain.
+_DICTIONARIES = [field.name for field in MANIFEST_SCHEMA if field.name != "sample_id" and not pa.types.is_floating(field.type)]
 
 
 class ManifestSource(Protocol):
@@ -69,12 +75,9 @@ class FileSource:
     def batches(self, limit: int | None = None) -> Iterator[pa.RecordBatch]:
         """See ManifestSource."""
         problems = problems_of(self.path)
-        checker = Checker(problems)
-        for batch, numbers in iterate_manifest(self.path, problems, limit=limit):
-            checker.add(batch, numbers)
+        for batch in _checked(self.path, problems, limit=limit):
             if problems.count == 0:
                 yield batch
-        checker.finish()
         problems.raise_if_any()
 
 
@@ -91,18 +94,13 @@ def read_manifest(path: Path) -> pa.Table:
 
 
 def check_manifest(path: Path, root: Root | None) -> Problems:
-    """All problems of a manifest, missing files below `root` among them; memory holds its sample ids only.
+    """All problems of a manifest, missing files below `root` among them.
 
     Raises:
         UsageError: the file cannot be read at all.
     """
     problems = problems_of(path)
-    checker = Checker(problems, root)
-    rows = 0
-    for batch, numbers in iterate_manifest(path, problems):
-        checker.add(batch, numbers)
-        rows += batch.num_rows
-    checker.finish()
+    rows = sum(batch.num_rows for batch in _checked(path, problems, root))
     if rows == 0 and problems.count == 0:
         problems.add(None, "no rows")
     return problems
@@ -217,16 +215,16 @@ def _write_canonical(batches: Iterable[pa.RecordBatch], file: AtomicFile) -> int
     """Write batches of any size as row groups of one fixed size, each from contiguous arrays; returns the number of rows."""
     schema = MANIFEST_SCHEMA.with_metadata({_FORMAT_KEY: str(FORMAT_VERSION)})
     rows = 0
-    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        waiting = pa.Table.from_batches([], MANIFEST_SCHEMA)
+    waiting = schema.empty_table()
+    with pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=_DICTIONARIES) as writer:
         for batch in batches:
             rows += batch.num_rows
             waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch])])
             while waiting.num_rows >= _GROUP_ROWS:
-                writer.write_table(waiting.slice(0, _GROUP_ROWS).cast(schema).combine_chunks(), _GROUP_ROWS)
+                writer.write_table(waiting.slice(0, _GROUP_ROWS).combine_chunks(), _GROUP_ROWS)
                 waiting = waiting.slice(_GROUP_ROWS)
         if waiting.num_rows:
-            writer.write_table(waiting.cast(schema).combine_chunks(), _GROUP_ROWS)
+            writer.write_table(waiting.combine_chunks(), _GROUP_ROWS)
     return rows
 
 
@@ -239,15 +237,29 @@ def frame_refs(rows: pa.Table) -> list[FrameRef]:
     ]
 
 
+def _checked(path: Path, problems: Problems, root: Root | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
+    checker = Checker(problems, root)
+    for batch, numbers in iterate_manifest(path, problems, limit=limit):
+        checker.add(batch, numbers)
+        yield batch
+    checker.finish(lambda: iterate_manifest(path, problems_of(path), limit=limit))
+
+
 def _conform_batch(rows: RowBatch, problems: Problems) -> pa.RecordBatch:
     count = len(rows.numbers)
     arrays = [
-        pa.nulls(count, field.type)
-        if field.name not in rows.columns
-        else conform(rows.columns[field.name], field, rows.numbers, problems)
+        conform(rows.columns[field.name], field, rows.numbers, problems)
+        if field.name in rows.columns
+        else _nulls(count, field.type)
         for field in MANIFEST_SCHEMA
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=MANIFEST_SCHEMA)
+
+
+@lru_cache(maxsize=32)
+def _nulls(count: int, kind: pa.DataType) -> pa.Array:
+    """One array for all columns of a type that a file lacks, batch after batch."""
+    return pa.nulls(count, kind)
 
 
 def _array(values: Sequence[object] | pa.Array, kind: pa.DataType) -> pa.Array:

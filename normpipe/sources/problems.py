@@ -1,11 +1,13 @@
 """What is wrong with a manifest or table, line by line: the first twenty are kept, all are counted."""
 
 from bisect import insort
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from normpipe.errors import UsageError
 
-_KEPT = 20
+KEPT = 20
+"""How many problems are named."""
 
 
 @dataclass(slots=True)
@@ -28,7 +30,17 @@ class Problems:
         """Note a problem; `number` is None where it concerns the whole file."""
         self.count += 1
         insort(self.first, (number or 0, message))
-        del self.first[_KEPT:]
+        del self.first[KEPT:]
+
+    def add_each(self, numbers: Sequence[int], message: Callable[[int], str]) -> None:
+        """Note one problem for each of ascending `numbers`; `message` gives its text by its place among them."""
+        for place, number in enumerate(numbers[:KEPT]):
+            self.add(number, message(place))
+        self.add_unnamed(len(numbers) - KEPT)
+
+    def add_unnamed(self, count: int) -> None:
+        """Count problems that stand behind enough others to remain unnamed."""
+        self.count += max(0, count)
 
     def summary(self) -> str:
         """The file's name and the number of problems, then one line for each of the first twenty."""

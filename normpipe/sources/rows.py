@@ -1,6 +1,6 @@
 """CSV, TSV, JSONL and Parquet files as batches of columns, each row with its line number. Nothing is interpreted here.
 
-Text formats give Python values (CSV: str, with empty cells as None), Parquet gives Arrow arrays. Batches keep memory flat on
+JSONL gives Python values, CSV text with empty cells as null, Parquet arrays of its own types. Batches keep memory flat on
 tables of any length, and line numbers let every later complaint name its place.
 """
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from normpipe.errors import UsageError
@@ -19,6 +20,7 @@ from normpipe.sources.problems import Problems
 
 Column: TypeAlias = Sequence[object] | pa.Array
 BATCH_ROWS = 65_536
+_BUFFER_BYTES = 1 << 20  # else a column of a row group, which may be the whole file, is loaded at once
 TABLE_SUFFIXES = frozenset({".parquet", ".csv", ".tsv", ".jsonl", ".ndjson"})
 
 
@@ -68,10 +70,10 @@ def read_rows(path: Path, problems: Problems, batch_rows: int = BATCH_ROWS) -> I
 
 def _parquet(path: Path, batch_rows: int) -> Iterator[RowBatch]:
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES) as file:
             _refuse_repeated(path, file.schema_arrow.names)
             done = 0
-            for batch in file.iter_batches(batch_size=batch_rows):
+            for batch in file.iter_batches(batch_size=batch_rows, use_threads=False):
                 yield RowBatch(
                     dict(zip(batch.schema.names, batch.columns, strict=True)), range(done + 1, done + batch.num_rows + 1)
                 )
@@ -118,7 +120,12 @@ def _delimited(path: Path, delimiter: str, problems: Problems, batch_rows: int) 
 
 
 def _batch_of_cells(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int]) -> RowBatch:
-    return RowBatch({name: [row[index] or None for row in rows] for index, name in enumerate(header)}, numbers)
+    columns = zip(*rows, strict=True) if rows else [()] * len(header)
+    cells = [pa.array(column, pa.string()) for column in columns]
+    missing = pa.scalar(None, pa.string())
+    return RowBatch(
+        {name: pc.if_else(pc.equal(column, ""), missing, column) for name, column in zip(header, cells, strict=True)}, numbers
+    )
 
 
 def _json_lines(path: Path, problems: Problems, batch_rows: int) -> Iterator[RowBatch]:

@@ -72,7 +72,7 @@ def build_table(path: Path, root: Root, form: TableForm, sampling: Sampling | No
     clips = _Clips(root, sampling or Sampling())
     checker = Checker(problems)
     unused: dict[str, None] = {}
-    tables: list[pa.Table] = []
+    checked: list[tuple[pa.RecordBatch, Sequence[int]]] = []
     for rows in read_rows(path, problems):
         chosen = _choose(path, rows, form)
         unused.update(dict.fromkeys(name for name in rows.columns if name not in chosen.values()))
@@ -81,14 +81,15 @@ def build_table(path: Path, root: Root, form: TableForm, sampling: Sampling | No
             for name, column in chosen.items()
         }
         table, numbers = _frames(typed, rows.numbers, root, clips)
-        table = _labelled(table, emotions, form.dataset)
-        for batch in table.to_batches():
+        for batch in _labelled(table, emotions, form.dataset).combine_chunks().to_batches():
             checker.add(batch, numbers)
-        tables.append(table)
-    checker.finish()
+            checked.append((batch, numbers))
+    checker.finish(lambda: checked)
     problems.raise_if_any()
     emotions.raise_if_unknown()
-    return TableManifest(pa.concat_tables(tables), tuple(unused), len(clips.broken))
+    return TableManifest(
+        pa.Table.from_batches((batch for batch, _ in checked), MANIFEST_SCHEMA), tuple(unused), len(clips.broken)
+    )
 
 
 class _Clips:
