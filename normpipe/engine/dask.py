@@ -1,40 +1,45 @@
 """The executor on Dask: a LocalCluster of processes, or a scheduler that is already there.
 
-One thread per worker, because the libraries below are told to use one and shards are the unit of parallelism. The task and its
-models live in a WorkerPlugin, set up once per worker, also when a worker is restarted. Shard numbers go out and small records
-come back; images never travel. A window of two shards per worker keeps every worker busy without queueing the whole plan, and
-progress comes as worker events between completions.
+A Dask worker only keeps a Supervisor, which a WorkerPlugin sets up on every worker, also on those that join or are restarted
+later: the models live in the supervisor's child, and what kills the child leaves the worker to answer its scheduler. Shard
+numbers go out and small records come back; images never travel. A window of two shards per worker keeps every worker busy
+without queueing the whole plan, and progress comes as worker events between completions.
 """
 
 # mypy: disallow-untyped-calls=False
 # (distributed types its classes but not their constructors)
 
+import asyncio
+import json
 import logging
 import secrets
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
+from pathlib import Path
 
 import dask
-from distributed import Client, Future, KilledWorker, LocalCluster, Worker, WorkerPlugin, as_completed, get_worker
+from distributed import Client, LocalCluster, Reschedule, Worker, WorkerPlugin, get_worker
 
+from normpipe.engine.serial import DEADLINE_SECONDS
 from normpipe.engine.signals import held_back
-from normpipe.engine.tasks import Advance, Observe, Shard
-from normpipe.engine.threads import SINGLE_THREADED
-from normpipe.engine.work import Outcome, ShardFailure, Work, describe
+from normpipe.engine.supervisor import Supervisor, SupervisorClosedError, pack
+from normpipe.engine.tasks import Advance, Event, Observe, Shard
+from normpipe.engine.window import Progress, Window, packed
+from normpipe.engine.work import Outcome, Work, describe
 from normpipe.errors import NormpipeError, UsageError
 
-_WINDOW_PER_WORKER = 2
 _DASHBOARD_PORT = 8787
-_CONNECT_SECONDS = 30
+_CONNECT_SECONDS = 60
+_FILE_PREFIX = "file:"
 
-_SETTINGS = {
-    "distributed.nanny.pre-spawn-environ": SINGLE_THREADED,
-    # Loading models in the plugin blocks the worker's event loop; the default of five minutes may be short for big networks.
-    "distributed.scheduler.worker-ttl": "30 minutes",
-}
+_GPU = {"GPU": 1.0}
+
+# Workers always answer, so one that does not is stopped or cut off and is replaced soon.
+_SETTINGS = {"distributed.scheduler.worker-ttl": "60 s"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +48,16 @@ class DaskExecutor:
 
     Attributes:
         workers: Processes of the LocalCluster that is started when `scheduler` is None.
-        scheduler: Address of a running scheduler ("tcp://host:8786").
+        scheduler: Address of a running scheduler ("tcp://host:8786"), or the file that it writes ("file:scheduler.json").
+        deadline: Seconds without any sign of life after which a process that works counts as hung.
+        gpu: Give shards only to workers that offer the resource GPU, one shard for each.
         announce: Told one line: where the dashboard is.
     """
 
     workers: int
     scheduler: str | None = None
+    deadline: float = DEADLINE_SECONDS
+    gpu: bool = False
     announce: Callable[[str], None] | None = None
 
     def run(
@@ -56,12 +65,18 @@ class DaskExecutor:
     ) -> Iterator[Outcome]:
         """See Executor."""
         name = f"normpipe-{secrets.token_hex(4)}"  # a scheduler that outlives this run keeps plugins and topics by name
+        resources = _GPU if self.gpu else {}
         with dask.config.set(_SETTINGS), self._client() as client:
-            client.subscribe_topic(name, lambda event: advance(*event[1]))
-            client.register_plugin(_WorkPlugin(work, name), name=name)
+            window = Window(client, partial(_do, name), resources, advance, observe)
+            if not window.workers():
+                raise UsageError(
+                    f"--scheduler {self.scheduler}: no worker there offers a GPU; "
+                    "start those that have one with `dask worker --nthreads 1 --resources GPU=1`"
+                )
+            client.subscribe_topic(name, window.hear)
             try:
-                workers = len(client.scheduler_info(n_workers=-1)["workers"])
-                yield from _windowed(client, name, shards, _WINDOW_PER_WORKER * workers)
+                _register(client, _SupervisorPlugin(pack(work), self.deadline, resources, name))
+                yield from window.run(shards)
             finally:
                 if self.scheduler is not None:
                     client.unregister_worker_plugin(name)
@@ -73,7 +88,7 @@ class DaskExecutor:
                 client = stack.enter_context(Client(stack.enter_context(self._local_cluster())))
             else:
                 try:
-                    client = stack.enter_context(Client(self.scheduler, timeout=_CONNECT_SECONDS))
+                    client = stack.enter_context(Client(_address(self.scheduler), timeout=_CONNECT_SECONDS))
                     client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
                 except (OSError, ValueError) as error:
                     raise UsageError(
@@ -94,12 +109,85 @@ class DaskExecutor:
                     host="127.0.0.1",
                     dashboard_address=f"127.0.0.1:{port}",
                     silence_logs=logging.ERROR,
+                    resources=_GPU if self.gpu else None,
                 )
         except RuntimeError as error:
             raise NormpipeError("the worker processes could not be started; try fewer --workers") from error
         if self.announce is not None:
             self.announce(f"dashboard: {cluster.dashboard_link}")
         return cluster
+
+
+class _SupervisorPlugin(WorkerPlugin):
+    """Keeps a Supervisor on every worker that offers the resources; the work stays packed."""
+
+    idempotent = True
+
+    def __init__(self, work: bytes, deadline: float, resources: dict[str, float], name: str) -> None:
+        self.name = name
+        self._work = work
+        self._deadline = deadline
+        self._resources = resources
+        self._supervisor: Supervisor | None = None
+
+    async def setup(self, worker: Worker) -> None:
+        """Start the child; the worker goes on answering meanwhile."""
+        self._worker = worker
+        if all(worker.state.total_resources.get(name, 0) >= n for name, n in self._resources.items()):
+            self._supervisor = Supervisor(self._work, self._deadline)
+            await asyncio.to_thread(self._supervisor.prepare)
+
+    async def teardown(self, worker: Worker) -> None:  # noqa: ARG002  # Dask dictates it
+        """End the child, whatever it is doing."""
+        if self._supervisor is not None:
+            await asyncio.to_thread(self._supervisor.close)
+
+    def do(self, shard: Shard) -> Outcome:
+        """Run a shard, from the worker's own thread."""
+        assert self._supervisor is not None, "only workers that offer the resources are given shards"
+        return self._supervisor.do(
+            shard,
+            lambda *counts: self._tell(Progress(shard, *counts)),
+            self._tell,
+        )
+
+    def _tell(self, told: Progress | Event) -> None:
+        self._worker.log_event(self.name, packed(told))
+
+
+def _do(plugin: str, shard: Shard) -> Outcome:
+    """Run on a worker."""
+    found = get_worker().plugins[plugin]
+    assert isinstance(found, _SupervisorPlugin)
+    try:
+        return found.do(shard)
+    except SupervisorClosedError:  # this worker is leaving; another one will do it
+        raise Reschedule from None
+
+
+def _register(client: Client, plugin: _SupervisorPlugin) -> None:
+    try:
+        client.register_plugin(plugin)
+    except NormpipeError:
+        raise
+    except Exception as error:  # whatever stands in a foreign worker's way
+        raise NormpipeError(
+            f"a worker cannot be prepared ({describe(error)}); is the same normpipe installed where it runs?"
+        ) from error
+
+
+def _address(scheduler: str) -> str:
+    """The address itself, or what the scheduler writes to its file as soon as it is up."""
+    if not scheduler.startswith(_FILE_PREFIX):
+        return scheduler
+    end = time.monotonic() + _CONNECT_SECONDS
+    while True:
+        try:
+            return str(json.loads(Path(scheduler.removeprefix(_FILE_PREFIX)).read_bytes())["address"])
+        except (OSError, ValueError, KeyError):
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
 
 
 def _quieten() -> None:
@@ -109,58 +197,6 @@ def _quieten() -> None:
     """
     for name in ("tornado.application", "asyncio", "distributed"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-class _WorkPlugin(WorkerPlugin):
-    """Carries the work to a worker and prepares it there."""
-
-    idempotent = True
-
-    def __init__(self, work: Work, topic: str) -> None:
-        self._work = work
-        self._topic = topic
-
-    def setup(self, worker: Worker) -> None:
-        self._worker = worker
-        self._work.task.prepare()
-
-    def do(self, shard: Shard) -> Outcome:
-        return self._work.do(shard, lambda *counts: self._worker.log_event(self._topic, counts), {})
-
-
-def _do(plugin: str, shard: Shard) -> Outcome:
-    """Run on a worker."""
-    found = get_worker().plugins[plugin]
-    assert isinstance(found, _WorkPlugin)
-    return found.do(shard)
-
-
-def _windowed(client: Client, plugin: str, shards: Sequence[Shard], window: int) -> Iterator[Outcome]:
-    waiting = iter(shards)
-    shard_of: dict[Future[Outcome], Shard] = {}
-
-    def submit(shard: Shard) -> Future[Outcome]:
-        future = client.submit(_do, plugin, shard, pure=False)
-        shard_of[future] = shard
-        return future
-
-    running = as_completed([submit(shard) for shard in islice(waiting, window)])
-    try:
-        for future in running:
-            for shard in islice(waiting, 1):
-                running.add(submit(shard))
-            yield _outcome(future, shard_of.pop(future))
-    finally:
-        client.cancel(list(shard_of))
-
-
-def _outcome(future: Future[Outcome], shard: Shard) -> Outcome:
-    error = future.exception()
-    if error is None:
-        return future.result()
-    if isinstance(error, KilledWorker):
-        return ShardFailure(shard, "its workers died (killed, or out of memory); try fewer --workers or a smaller --shard-size")
-    return ShardFailure(shard, describe(error))
 
 
 def _is_free(port: int) -> bool:
