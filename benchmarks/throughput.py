@@ -50,7 +50,8 @@ from normpipe.sources.inputs import manifest_for_input  # noqa: E402
 from normpipe.sources.manifest import write_manifest  # noqa: E402
 from normpipe.sources.root import Root  # noqa: E402
 from normpipe.stages.pairs_run import plan_pairs  # noqa: E402
-from normpipe.stages.pairs_task import FACES_FOLDER, MANIFEST_FILE, SHARDS_FOLDER, PairsTask, build_models  # noqa: E402
+from normpipe.stages.pairs_task import PairsTask  # noqa: E402
+from normpipe.stages.parts import FACES_FOLDER, MANIFEST_FILE, SHARDS_FOLDER, build_models  # noqa: E402
 
 Call = Callable[[], object]
 

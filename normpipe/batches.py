@@ -108,6 +108,19 @@ class Face:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnNeutral:
+    """A subject's face without expression, as far as its frames tell.
+
+    Attributes:
+        shape: (468, 3) float32, mean face of the subject seen from the front, in face units (as faces.geometry.FaceShape).
+        weight: 0 to 1, how far to go from the neutral face of an unknown subject to this one.
+    """
+
+    shape: Floats
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
 class AlignedFace:
     """A face in the pixels of its aligned crop: what normalizers take.
 
@@ -116,12 +129,15 @@ class AlignedFace:
         landmarks: (468, 3) float32 in crop pixels.
         pose: (3,) float32 degrees, as in Face.
         frame_corners: (4, 2) float32, corners of the source image in crop pixels, going round: the crop shows nothing beyond.
+        neutral: The subject's own face without expression; None where it is not known or not asked for
+            (`normalize.own_neutral`).
     """
 
     image: Image
     landmarks: Floats
     pose: Floats
     frame_corners: Floats
+    neutral: OwnNeutral | None = None
 
     def inside(self) -> Floats:
         """(size, size) float32, 1 where the crop shows the source image and 0 where it shows what lies outside."""
@@ -143,11 +159,15 @@ class AlignedFace:
 
 @dataclass(frozen=True, slots=True)
 class FaceRow:
-    """A row of the faces table on its way: one face of one frame, or the failure that stands for the frame."""
+    """A row of the faces table on its way: one face of one frame, or the failure that stands for the frame.
+
+    `track_id` says which person of the clip it is, None where faces are not tracked.
+    """
 
     frame: Frame
     face_index: int | None
     face: Face | Failure
+    track_id: int | None = None
 
 
 @dataclass(slots=True)

@@ -7,10 +7,10 @@ Everything under `Pipeline` except `execution` and `gates` decides about the out
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from normpipe.errors import UsageError
 
@@ -32,6 +32,7 @@ class FacePolicy(StrEnum):
     CENTRAL = "central"
     ALL = "all"
     BOX = "box"
+    TRACK = "track"
 
 
 class Decode(_Section):
@@ -41,13 +42,24 @@ class Decode(_Section):
 
 
 class Detect(_Section):
-    """Finding faces and their landmarks. `insightface_pack` names a pack of the model store."""
+    """Finding faces and their landmarks. `insightface_pack` names a pack of the model store.
+
+    `smoothing` (policy `track`) is how many neighbouring frames of the clip steady the landmarks of each; 0 leaves them as
+    they were found.
+    """
 
     detector: Literal["embedded", "insightface", "mediapipe"] = "embedded"
     landmarker: Literal["embedded", "mediapipe"] = "embedded"
     policy: FacePolicy = FacePolicy.LARGEST
     min_score: Annotated[float, Field(ge=0, le=1)] = 0.5
+    smoothing: Annotated[int, Field(ge=0, le=99)] = 0
     insightface_pack: str = "buffalo_l"
+
+    @model_validator(mode="after")
+    def _smoothing_needs_tracks(self) -> Self:
+        if self.smoothing and self.policy is not FacePolicy.TRACK:
+            raise ValueError("detect.smoothing steadies one person through a clip: it needs detect.policy: track")
+        return self
 
 
 class Align(_Section):
@@ -61,10 +73,12 @@ class Normalize(_Section):
 
     `detail` (mean_face) is the share of the source's wrinkles that is drawn: 0 leaves geometry alone.
     `identity` is the path of a photo whose face replaces the common identity. `background` is RGB.
+    `own_neutral` measures expression from each subject's own neutral face, estimated from all of that subject's rows.
     """
 
     normalizer: str = "mean_face"
     identity: str | None = None
+    own_neutral: bool = False
     detail: Annotated[float, Field(ge=0, le=1)] = 0.5
     background: tuple[
         Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)]

@@ -144,11 +144,13 @@ _FACE_FIELDS = [
     pa.field("landmark_score", pa.float32()),
 ]
 
-# One row per face, at least one per frame; `face_index` is null when the frame has none.
+# One row per face, at least one per frame; `face_index` is null when the frame has none. `track_id` counts the people of a clip
+# in order of appearance; it is null where faces are not tracked.
 FACES_SCHEMA = pa.schema(
     [
         pa.field("sample_id", pa.string(), nullable=False),
         pa.field("face_index", pa.int32()),
+        pa.field("track_id", pa.int32()),
         *_OUTCOME_FIELDS,
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
@@ -176,6 +178,7 @@ PAIRS_SCHEMA = pa.schema(
     [
         _IDENTITY_FIELDS[0],
         pa.field("face_index", pa.int32()),
+        pa.field("track_id", pa.int32()),
         pa.field("original", IMAGE_TYPE),
         pa.field("normalized", IMAGE_TYPE),
         *_IDENTITY_FIELDS[1:],

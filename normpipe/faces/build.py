@@ -41,7 +41,7 @@ def build_landmarker(options: Detect, device: str, store: Path | None = None) ->
 
 
 def _embedded(options: Detect, device: str) -> EmbeddedEngine:
-    exhaustive = options.policy in (FacePolicy.ALL, FacePolicy.CENTRAL)
+    exhaustive = options.policy in (FacePolicy.ALL, FacePolicy.CENTRAL, FacePolicy.TRACK)
     if device == "cpu":
         return EmbeddedEngine(LiteRTNetwork, min_score=options.min_score, exhaustive=exhaustive)
     from normpipe.faces.torch_networks import TorchNetwork

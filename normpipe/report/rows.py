@@ -18,7 +18,7 @@ from normpipe.report.survey import MEASURES, RowAddress
 from normpipe.shards.reader import TableName, read_slice
 from normpipe.sources.root import Root
 from normpipe.stages.decode import decode
-from normpipe.stages.pairs_task import MANIFEST_FILE
+from normpipe.stages.parts import MANIFEST_FILE
 
 cv2.setNumThreads(1)
 

@@ -60,7 +60,7 @@ def _faces(frame: Frame, image: Image, detector: Detector, landmarker: Landmarke
     if policy is FacePolicy.BOX:
         return _face_of_box(frame.ref.box, image, detector, landmarker)
     detections = detector.detect(image)
-    if policy is FacePolicy.ALL:
+    if policy in (FacePolicy.ALL, FacePolicy.TRACK):  # which of them is tracked is known when the whole clip is
         placed = landmarker.landmarks(image, detections)
         faces = _distinct([_face(one, own) for one, own in zip(detections, placed, strict=True) if own is not None])
         return faces or Failure(Reason.NO_FACE)

@@ -1,18 +1,24 @@
-"""`normpipe run` without its command line: input, plan, lock, execution, summary."""
+"""`normpipe run` without its command line: input, plan, lock, phases, summary.
+
+Most runs have one phase: each shard goes from its files to its pairs. Where something must be known of all faces before one
+is rendered (who is tracked, what a subject's neutral face is), the run analyzes first, reduces on the driver, and renders then;
+the digests of what the reduction found become parts of the plan's fingerprint, under which the pairs are committed. A run that
+is given the faces of another (`faces`) starts with the reduction.
+"""
 
 import hashlib
 import json
+import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
-from tempfile import TemporaryDirectory
-
-import pyarrow as pa
-import pyarrow.compute as pc
+from tempfile import mkdtemp
+from weakref import finalize
 
 from normpipe import __version__
-from normpipe.config import Pipeline
+from normpipe.config import FacePolicy, Pipeline
 from normpipe.engine.fingerprint import Fingerprint, flatten
 from normpipe.engine.journal import Journal
 from normpipe.engine.lock import locked
@@ -24,28 +30,59 @@ from normpipe.engine.signals import interruptible
 from normpipe.engine.threads import limit_libraries
 from normpipe.engine.work import Executor
 from normpipe.errors import UsageError
-from normpipe.sources.manifest import write_manifest
+from normpipe.shards.atomic import AtomicFile
+from normpipe.shards.commits import JOURNAL_FOLDER
+from normpipe.sources.manifest import ManifestSource, StoredManifest, sample_rows, store_manifest
 from normpipe.sources.root import Root, is_remote
 from normpipe.stages.environment import environment
-from normpipe.stages.pairs_task import FACES_FOLDER, MANIFEST_FILE, SHARDS_FOLDER, PairsTask, build_models
-from normpipe.stages.pipeline import ALGORITHM_VERSIONS, Models, StageClock, run_stages
+from normpipe.stages.faces_table import FacesTable
+from normpipe.stages.neutrals import NEUTRALS_FILE, write_neutrals
+from normpipe.stages.pairs_task import AnalyzeTask, PairsTask
+from normpipe.stages.parts import ANALYSIS_FOLDER, FACES_FOLDER, MANIFEST_FILE, SHARDS_FOLDER, build_models
+from normpipe.stages.pipeline import ALGORITHM_VERSIONS, Flow, Models, StageClock, run_stages
+from normpipe.stages.rerender import analysis_fingerprint, finished_faces
+from normpipe.stages.source_check import check_sources
+from normpipe.stages.tracks import write_tracks
+
+ANALYZE_JOURNAL = f"{JOURNAL_FOLDER}/analyze"
 
 _SAMPLE_ROWS = 32
+_REDUCED = "reduced."
+_TRACKS = f"{_REDUCED}tracks"
+_NEUTRALS = f"{_REDUCED}neutrals"
+
+
+class _Scratch:
+    """A temporary folder that goes when this object does."""
+
+    def __init__(self) -> None:
+        self.folder = Path(mkdtemp(prefix="normpipe-"))
+        finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
 class PairsRun:
-    """A run that is ready to start: everything that decides about its bytes is known.
+    """A run that is ready to start.
 
     Attributes:
-        plan: The shards and the fingerprint.
-        task: What a worker does.
-        manifest: The whole manifest, of which a copy is kept in the run's folder.
+        plan: The shards, and the fingerprint but for what a reduction will add.
+        task: What a worker does to render.
+        manifest: The canonical manifest, of which the run's folder gets a copy.
+        scratch: Where it lies until then.
+        reduced: Fingerprint parts that come with the faces of another run.
     """
 
     plan: Plan
     task: PairsTask
-    manifest: pa.Table
+    manifest: StoredManifest
+    scratch: _Scratch
+    reduced: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def analyzes_first(self) -> bool:
+        """Whether a phase of its own finds the faces."""
+        pipeline = self.task.pipeline
+        return self.task.faces is None and (pipeline.detect.policy is FacePolicy.TRACK or pipeline.normalize.own_neutral)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,54 +107,108 @@ class Estimate:
 
 
 def plan_pairs(
-    manifest: pa.Table, root: Root, out: Path, pipeline: Pipeline, build: Callable[[Pipeline], Models] = build_models
+    manifest: ManifestSource,
+    root: Root,
+    out: Path,
+    pipeline: Pipeline,
+    build: Callable[[Pipeline], Models] = build_models,
+    *,
+    faces: Path | None = None,
 ) -> PairsRun:
     """Cut the manifest into shards and fingerprint everything that decides about the output.
 
+    The manifest is streamed into a temporary folder; memory does not hold it, and nothing is written to `out`.
+
     Args:
-        manifest: In MANIFEST_SCHEMA.
-        root: Where its files are.
-        out: The run's folder; nothing is written yet.
+        manifest: The rows.
+        root: Where their files are.
+        out: The run's folder.
         pipeline: Configuration.
         build: Makes the models.
+        faces: Folder of a finished run whose faces are rendered, in the place of finding them.
 
     Raises:
-        UsageError: the manifest is empty or repeats a sample id, `out` is ROOT, or the identity photo cannot be read.
+        UsageError: the manifest has problems or no rows, `out` is ROOT or `faces`, or the identity photo cannot be read.
+        IncompatibleRunError: `faces` does not fit.
         NormpipeError: a model is missing.
     """
-    if manifest.num_rows == 0:
-        raise UsageError("INPUT: no rows; give a folder with images or videos, a glob, or a manifest with rows")
-    _check_unique(manifest)
     folder = root.local_path(".")
     if folder is not None and folder.resolve() == out.resolve():
         raise UsageError("OUT is the folder that the input lies in; name another, which may be a subfolder")
+    if faces is not None and faces.resolve() == out.resolve():
+        raise UsageError("--faces is OUT itself; name another OUT")
     surroundings = environment(pipeline)
-    fingerprint = _fingerprint(pipeline, build(pipeline), _manifest_sha256(manifest), surroundings)
-    rows = min(manifest.num_rows, pipeline.limit or manifest.num_rows)
-    plan = Plan(rows, pipeline.shard_size, fingerprint, producer=f"normpipe {__version__}")
-    return PairsRun(plan, PairsTask(out.absolute(), _absolute(root), pipeline, surroundings, build), manifest)
+    scratch = _Scratch()
+    stored = store_manifest(manifest, scratch.folder / MANIFEST_FILE, pipeline.limit)
+    fingerprint = _fingerprint(pipeline, build(pipeline), stored.sha256, surroundings)
+    plan = Plan(stored.rows, pipeline.shard_size, fingerprint, producer=f"normpipe {__version__}")
+    task = PairsTask(out.absolute(), _absolute(root), pipeline, surroundings, build)
+    reduced = {}
+    if faces is not None:
+        task.faces, theirs = finished_faces(faces, fingerprint, pipeline)
+        reduced = {name: value for name, value in theirs.fingerprint.parts.items() if name == _TRACKS}
+    return PairsRun(plan, task, stored, scratch, reduced)
 
 
-def execute_pairs(run: PairsRun, executor: Executor, progress: Progress, retry_failed: bool = False) -> RunSummary:
+@dataclass(frozen=True, slots=True)
+class Directions:
+    """How to go about a run; none of it decides about a row's bytes.
+
+    Attributes:
+        executor: Where the work is done.
+        progress: Told of every step.
+        retry_failed: Also redo committed shards with rows that may pass now.
+        accept_failures: Commit shards whose rows failed for reasons that may pass.
+        hash_ids: Whether messages name samples by hash.
+    """
+
+    executor: Executor
+    progress: Progress
+    retry_failed: bool = False
+    accept_failures: bool = False
+    hash_ids: bool = False
+
+
+def execute_pairs(
+    run: PairsRun,
+    executor: Executor,
+    progress: Progress,
+    retry_failed: bool = False,
+    *,
+    accept_failures: bool = False,
+    hash_ids: bool = False,
+    takeover: bool = False,
+) -> RunSummary:
     """Start the run or take it up where it was left.
 
+    Args:
+        run: What to do.
+        executor: See Directions, also for the next three.
+        progress: See Directions.
+        retry_failed: See Directions.
+        accept_failures: See Directions.
+        hash_ids: See Directions.
+        takeover: Take over a lease that stands still.
+
+    Returns:
+        The summary; that of the analysis where the run could not get beyond it.
+
     Raises:
-        IncompatibleRunError: the folder belongs to another configuration, or a live run holds it.
+        IncompatibleRunError: the folder belongs to another configuration, a live run holds it, or source files of shards that
+            are done have been replaced.
+        UsageError: ROOT is not there.
         Interrupted: SIGINT or SIGTERM; what is committed stays.
     """
-    out = run.task.out
-    with interruptible(), locked(out):
-        found = read_plan(out)
-        if found is None or Journal(out, run.plan.fingerprint.digest).is_empty():
-            # A plan under which nothing was committed, say because a model was missing, binds nobody.
-            write_manifest(run.manifest, out / MANIFEST_FILE)
-            write_plan(out, run.plan)
-        else:
-            check_same_run(out, found, run.plan)
+    directions = Directions(executor, progress, retry_failed, accept_failures, hash_ids)
+    with interruptible(), locked(run.task.out, takeover):
+        _settle_plan(run)
         with progress:
-            return execute(
-                out, run.plan, run.task, executor, progress, folders=(FACES_FOLDER, SHARDS_FOLDER), retry_failed=retry_failed
-            )
+            if run.analyzes_first:
+                analyzed = _analyze(run, directions)
+                if not analyzed.complete:
+                    return analyzed
+            task, plan = _reduced(run, progress)
+            return _execute(task, plan, directions, (FACES_FOLDER, SHARDS_FOLDER), checked=run.analyzes_first)
 
 
 def build_executor(pipeline: Pipeline, progress: Progress) -> Executor:
@@ -131,34 +222,127 @@ def build_executor(pipeline: Pipeline, progress: Progress) -> Executor:
 
 
 def estimate(run: PairsRun) -> Estimate:
-    """Process a few rows, spread over the plan, and extrapolate; writes nothing.
+    """Process a few rows, spread over the plan, and extrapolate; writes nothing into the run's folder.
+
+    A run that tracks is judged as if it kept the largest face.
 
     Raises:
         IncompatibleRunError: the folder belongs to another configuration.
     """
     task, plan = run.task, run.plan
     found = read_plan(task.out)
+    pending = len(plan.shards)
     if found is not None:
-        check_same_run(task.out, found, plan)
-    pending = len(plan.shards) - len(Journal(task.out, plan.fingerprint.digest).committed(plan.shards))
+        check_same_run(task.out, _without_reduced(found), plan)
+        pending -= len(Journal(task.out, found.fingerprint.digest).committed(plan.shards))
     step = max(1, plan.rows // _SAMPLE_ROWS)
-    sample = run.manifest.take(pa.array(range(0, plan.rows, step)[:_SAMPLE_ROWS]))
+    places = list(range(0, plan.rows, step)[:_SAMPLE_ROWS])
+    sample = sample_rows(run.manifest.path, places)
     limit_libraries()
-    models = task.build(task.pipeline)
-    models.normalizer.prepare(task.pipeline.execution.device)
+    pipeline = task.pipeline
+    if pipeline.detect.policy is FacePolicy.TRACK:
+        detect = pipeline.detect.model_copy(update={"policy": FacePolicy.LARGEST})
+        pipeline = pipeline.model_copy(update={"detect": detect})
+    models = task.build(pipeline)
+    models.normalizer.prepare(pipeline.execution.device)
+    flow = Flow(task.root, pipeline, models, StageClock())
+    known = task.faces
+    stored = None if known is None else chain.from_iterable(known.frames(place, place + 1) for place in places)
     start = time.perf_counter()
-    done = list(run_stages(sample, task.root, task.pipeline, models, StageClock()))
+    done = list(run_stages(sample, flow, {}, stored))
     seconds = (time.perf_counter() - start) / sample.num_rows
-    size = sum(rows.faces.nbytes + rows.pairs.nbytes for rows in done) / sample.num_rows
+    size = sum(batch.nbytes for rows in done for batch in rows.batches) / sample.num_rows
     pending_rows = min(plan.rows, pending * plan.shard_size)
     return Estimate(
         rows=plan.rows,
         shards=len(plan.shards),
         pending=pending,
         sampled=sample.num_rows,
-        seconds=seconds * pending_rows / task.pipeline.execution.workers,
+        seconds=seconds * pending_rows / pipeline.execution.workers,
         size=round(size * plan.rows),
     )
+
+
+def _settle_plan(run: PairsRun) -> None:
+    """Leave the plan and the manifest in the run's folder, or make sure that those there are the same."""
+    out, plan = run.task.out, run.plan
+    found = read_plan(out)
+    journals = [Journal(out, plan.fingerprint.digest, folder) for folder in (JOURNAL_FOLDER, ANALYZE_JOURNAL)]
+    # A plan under which nothing was committed, say because a model was missing, binds nobody.
+    if found is not None and not all(journal.is_empty() for journal in journals):
+        check_same_run(out, _without_reduced(found), plan)
+        return
+    with AtomicFile(out / MANIFEST_FILE) as target, run.manifest.path.open("rb") as source:
+        shutil.copyfileobj(source, target)
+    write_plan(out, plan)
+
+
+def _analyze(run: PairsRun, directions: Directions) -> RunSummary:
+    """The first of two phases: all faces of all frames."""
+    task = run.task
+    analyze = AnalyzeTask(task.out, task.root, task.pipeline, task.environment, task.build)
+    plan = replace(run.plan, fingerprint=analysis_fingerprint(run.plan.fingerprint, task.pipeline))
+    return _execute(analyze, plan, directions, (ANALYSIS_FOLDER,), phase="analyze")
+
+
+def _reduced(run: PairsRun, progress: Progress) -> tuple[PairsTask, Plan]:
+    """What must be known of all faces before one is rendered; how to render then, and the plan that says so."""
+    task, plan, pipeline = run.task, run.plan, run.task.pipeline
+    faces, parts = task.faces, dict(run.reduced)
+    manifest = task.out / MANIFEST_FILE
+    if run.analyzes_first:
+        tracked = pipeline.detect.policy is FacePolicy.TRACK
+        faces = FacesTable(task.out, ANALYSIS_FOLDER, plan.rows, plan.shard_size, tracked, pipeline.detect.smoothing)
+        if tracked:
+            progress.note("tracking people through the clips")
+            parts[_TRACKS] = write_tracks(faces, manifest)
+    if pipeline.normalize.own_neutral:
+        assert faces is not None, "own_neutral analyzes first"
+        progress.note("estimating the subjects' neutral faces")
+        parts[_NEUTRALS] = write_neutrals(faces, manifest, task.out / NEUTRALS_FILE)
+    if parts:
+        plan = replace(plan, fingerprint=Fingerprint({**plan.fingerprint.parts, **parts}))
+        if read_plan(task.out) != plan:
+            write_plan(task.out, plan)
+    return replace(task, faces=faces), plan
+
+
+def _execute(
+    task: PairsTask | AnalyzeTask,
+    plan: Plan,
+    directions: Directions,
+    folders: Sequence[str],
+    phase: str = "",
+    checked: bool = False,
+) -> RunSummary:
+    """One phase. `checked` says that an earlier one has looked at the source files."""
+    journal = Journal(task.out, plan.fingerprint.digest, ANALYZE_JOURNAL if phase else JOURNAL_FOLDER)
+    records = journal.committed(plan.shards)
+    if len(records) < len(plan.shards) and task.root.is_local and not task.root.exists_as_folder():
+        raise UsageError("ROOT: the folder of the source files is not there; bring it back, or name its new place with --root")
+    if records and not checked:
+        progress = directions.progress
+        check_sources(task.root, task.out / MANIFEST_FILE, journal, records, progress.note, directions.hash_ids)
+    execution = task.pipeline.execution
+    return execute(
+        task.out,
+        plan,
+        task,
+        directions.executor,
+        directions.progress,
+        folders=folders,
+        phase=phase,
+        retry_failed=directions.retry_failed,
+        accept_failures=directions.accept_failures,
+        attempts=execution.attempts,
+        retry_pause=execution.retry_pause,
+    )
+
+
+def _without_reduced(plan: Plan) -> Plan:
+    """The plan as it is before anything is reduced."""
+    parts = {name: value for name, value in plan.fingerprint.parts.items() if not name.startswith(_REDUCED)}
+    return replace(plan, fingerprint=Fingerprint(parts))
 
 
 def _fingerprint(pipeline: Pipeline, models: Models, manifest_sha256: str, surroundings: dict[str, str]) -> Fingerprint:
@@ -177,11 +361,6 @@ def _fingerprint(pipeline: Pipeline, models: Models, manifest_sha256: str, surro
     )
 
 
-def _manifest_sha256(manifest: pa.Table) -> str:
-    with TemporaryDirectory() as folder:
-        return write_manifest(manifest, Path(folder) / MANIFEST_FILE).sha256
-
-
 def _identity_sha256(identity: str | None) -> str:
     """The photo's bytes count, not where it lies."""
     if identity is None:
@@ -195,9 +374,3 @@ def _identity_sha256(identity: str | None) -> str:
 def _absolute(root: Root) -> Root:
     """Workers may run in another folder."""
     return root if is_remote(root.url) else Root(str(Path(root.url.removeprefix("file://")).absolute()))
-
-
-def _check_unique(manifest: pa.Table) -> None:
-    counts = manifest["sample_id"].value_counts()
-    for entry in counts.filter(pc.greater(counts.field("counts"), 1))[:1].to_pylist():
-        raise UsageError(f"manifest: sample_id {entry['values']!r} stands in {entry['counts']} rows; ids must be unique")

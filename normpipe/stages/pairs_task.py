@@ -1,57 +1,52 @@
-"""Normalizing faces as a task of the engine: a shard of manifest rows becomes a part of both tables."""
+"""Normalizing faces as tasks of the engine.
 
-from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+`PairsTask` makes of a shard of manifest rows a part of both tables; it finds the faces itself, or takes them from a faces
+table. `AnalyzeTask` finds the faces alone, for runs where something must be known of all of them before one is rendered.
+"""
+
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 
-from normpipe.config import Pipeline
-from normpipe.engine.tasks import Advance, OutputFile, Shard, ShardResult
-from normpipe.engine.threads import limit_libraries
-from normpipe.errors import IncompatibleRunError
-from normpipe.faces.build import build_detector, build_landmarker
-from normpipe.normalizers.build import build_normalizer
+import pyarrow as pa
+
+from normpipe.engine.tasks import Advance, Shard, ShardResult
 from normpipe.records import FACES_SCHEMA, PAIRS_SCHEMA, Reason
-from normpipe.shards.reader import read_slice
-from normpipe.shards.writer import ShardWriter
-from normpipe.sources.root import Root
-from normpipe.stages.environment import environment
-from normpipe.stages.pipeline import Models, StageClock, run_stages
-
-MANIFEST_FILE = "manifest.parquet"
-FACES_FOLDER = "faces"
-SHARDS_FOLDER = "shards"
-
-
-def build_models(pipeline: Pipeline) -> Models:
-    """The models that a configuration names; the normalizer is not yet prepared."""
-    device = pipeline.execution.device
-    return Models(
-        detector=build_detector(pipeline.detect, device),
-        landmarker=build_landmarker(pipeline.detect, device),
-        normalizer=build_normalizer(pipeline),
-    )
+from normpipe.stages.decode import idle
+from normpipe.stages.faces_table import FacesTable
+from normpipe.stages.neutrals import NEUTRALS_FILE, Neutrals, read_neutrals
+from normpipe.stages.parts import ANALYSIS_FOLDER, FACES_FOLDER, SHARDS_FOLDER, StageTask, write_parts
+from normpipe.stages.pipeline import Flow, Rows, StageClock, analyze_stages, run_stages
 
 
 @dataclass(slots=True)
-class PairsTask:
-    """A ShardTask; workers get their own copy and load their own models.
+class AnalyzeTask(StageTask):
+    """A ShardTask that writes `analysis/`."""
+
+    def run(self, shard: Shard, advance: Advance, excluded: Mapping[int, Reason]) -> ShardResult:
+        """Write one part."""
+        clock = StageClock()
+        flow = _flow(self, clock, advance)
+        local = {row - shard.start: reason for row, reason in excluded.items()}
+        stages = partial(analyze_stages, flow=flow, excluded=local)
+        return write_parts(self, shard, {ANALYSIS_FOLDER: FACES_SCHEMA}, stages, clock, advance)
+
+    def probe(self, row: int) -> None:
+        """Process one manifest row alone."""
+        for _ in analyze_stages(self.manifest(row, row + 1), _flow(self, StageClock()), {}):
+            pass
+
+
+@dataclass(slots=True)
+class PairsTask(StageTask):
+    """A ShardTask that writes `faces/` and `shards/`.
 
     Attributes:
-        out: The run's folder, which holds the manifest's copy and takes the shards.
-        root: Where the manifest's files are.
-        pipeline: Configuration.
-        environment: What the plan says of the environment; a worker that differs refuses.
-        build: Makes the models on the worker.
+        faces: The faces, where they are known already; None finds them.
     """
 
-    out: Path
-    root: Root
-    pipeline: Pipeline
-    environment: dict[str, str]
-    build: Callable[[Pipeline], Models] = build_models
-    _models: Models | None = field(default=None, init=False, repr=False)
+    faces: FacesTable | None = None
+    _neutrals: Neutrals | None = field(default=None, init=False, repr=False)
 
     def prepare(self) -> None:
         """Set thread counts and load the models.
@@ -60,44 +55,35 @@ class PairsTask:
             IncompatibleRunError: this worker would write other bytes than the plan's environment.
             NormpipeError: a model is missing or unusable.
         """
-        limit_libraries()
-        here = environment(self.pipeline)
-        different = [name for name in self.environment if self.environment[name] != here.get(name)]
-        if different:
-            raise IncompatibleRunError(f"a worker's environment differs from the plan's in: {', '.join(different)}")
-        self._models = self.build(self.pipeline)
-        self._models.normalizer.prepare(self.pipeline.execution.device)
+        StageTask.prepare(self)
+        self.models.normalizer.prepare(self.pipeline.execution.device)
+        if self.pipeline.normalize.own_neutral:
+            self._neutrals = read_neutrals(self.out / NEUTRALS_FILE)
 
     def run(self, shard: Shard, advance: Advance, excluded: Mapping[int, Reason]) -> ShardResult:
         """Write both parts of one shard."""
-        assert self._models is not None, "prepare comes first"
         clock = StageClock()
-        faces_path, pairs_path = (f"{folder}/{shard.name}.parquet" for folder in (FACES_FOLDER, SHARDS_FOLDER))
-        rows = 0
-        failed: Counter[Reason] = Counter()
-        with ExitStack() as stack:
-            faces = stack.enter_context(ShardWriter(self.out / faces_path, FACES_SCHEMA))
-            pairs = stack.enter_context(ShardWriter(self.out / pairs_path, PAIRS_SCHEMA))
-            manifest = read_slice(self.out / MANIFEST_FILE, shard.start, shard.stop)
-            for done in run_stages(manifest, self.root, self.pipeline, self._models, clock):
-                with clock.measure("write"):
-                    faces.append(done.faces)
-                    pairs.append(done.pairs)
-                reasons = [failure.reason for failure in done.failures if failure is not None]
-                failed.update(reasons)
-                rows += len(done.failures)
-                advance(done.frames, len(done.failures) - len(reasons), len(reasons))
-            with clock.measure("write"):
-                stack.close()
-        files = tuple(
-            OutputFile(path, writer.written.sha256, writer.written.size)
-            for path, writer in ((faces_path, faces), (pairs_path, pairs))
-        )
-        return ShardResult(files, rows, rows - failed.total(), dict(failed), dict(clock.seconds))
+        flow = _flow(self, clock, advance)
+        tables = {FACES_FOLDER: FACES_SCHEMA, SHARDS_FOLDER: PAIRS_SCHEMA}
+        stages = partial(self._stages, flow=flow, start=shard.start, excluded=excluded)
+        return write_parts(self, shard, tables, stages, clock, advance)
 
     def probe(self, row: int) -> None:
         """Process one manifest row alone."""
-        assert self._models is not None, "prepare comes first"
-        manifest = read_slice(self.out / MANIFEST_FILE, row, row + 1)
-        for _ in run_stages(manifest, self.root, self.pipeline, self._models, StageClock()):
+        flow = _flow(self, StageClock())
+        for _ in self._stages(self.manifest(row, row + 1), flow, row, {}):
             pass
+
+    def _stages(self, manifest: pa.Table, flow: Flow, start: int, excluded: Mapping[int, Reason]) -> Iterator[Rows]:
+        stop = start + manifest.num_rows
+        stored = None
+        if self.faces is not None:
+            excluded = {**self.faces.untouchable(start, stop), **excluded}
+            stored = self.faces.frames(start, stop)
+        local = {row - start: reason for row, reason in excluded.items()}
+        return run_stages(manifest, flow, local, stored, self._neutrals)
+
+
+def _flow(task: StageTask, clock: StageClock, advance: Advance | None = None) -> Flow:
+    beat = idle if advance is None else partial(advance, 0, 0, 0)
+    return Flow(task.root, task.pipeline, task.models, clock, beat)

@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 
 from normpipe.batches import Face, FaceRow, Floats
-from normpipe.records import FACES_SCHEMA, IMAGE_TYPE, LABEL_SCHEMA, PAIRS_SCHEMA, Failure, Status
+from normpipe.records import FACES_SCHEMA, IMAGE_TYPE, LABEL_SCHEMA, LANDMARK_COUNT, PAIRS_SCHEMA, Failure, Status
 from normpipe.stages.quality import Quality
 
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 
 _FROM_MANIFEST = (
     "sample_id",
@@ -37,6 +37,7 @@ def faces_batch(rows: Sequence[FaceRow]) -> pa.RecordBatch:
     columns = {
         "sample_id": [row.frame.ref.sample_id for row in rows],
         "face_index": [row.face_index for row in rows],
+        "track_id": [row.track_id for row in rows],
         **_outcome([first_failure(row.face) for row in rows]),
         "width": [None if size is None else size[1] for size in sizes],
         "height": [None if size is None else size[0] for size in sizes],
@@ -45,6 +46,26 @@ def faces_batch(rows: Sequence[FaceRow]) -> pa.RecordBatch:
         "content_sha256": [row.frame.content_sha256 for row in rows],
     }
     return _batch(columns, FACES_SCHEMA)
+
+
+def stored_faces(table: pa.Table) -> list[Face]:
+    """The faces of rows of FACES_SCHEMA that all hold one; the inverse of `faces_batch`, to the last bit."""
+    boxes, points, landmarks = (_floats(table[name]) for name in ("box", "five_points", "landmarks"))
+    poses = np.stack([_floats(table[name]) for name in ("yaw", "pitch", "roll")], axis=1)
+    scores = zip(table["detector_score"].to_pylist(), table["landmark_score"].to_pylist(), strict=True)
+    return [
+        Face(boxes[row], points[row].reshape(5, 2), landmarks[row].reshape(LANDMARK_COUNT, 3), poses[row], *pair)
+        for row, pair in enumerate(scores)
+    ]
+
+
+def _floats(column: pa.ChunkedArray) -> Floats:
+    """A column of numbers (n,) or of lists of one length (n, length), none of them null, as float32."""
+    whole = column.combine_chunks()
+    if pa.types.is_fixed_size_list(column.type):
+        whole = whole.flatten()
+        return np.asarray(whole.to_numpy(zero_copy_only=False), np.float32).reshape(len(column), column.type.list_size)
+    return np.asarray(whole.to_numpy(zero_copy_only=False), np.float32)
 
 
 def pairs_batch(
