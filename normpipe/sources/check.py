@@ -83,7 +83,10 @@ class Checker:
         if self._root.is_local:
             return self._root.exists(uri)
         if self._remote_files is None:  # one listing instead of a request per file
-            self._remote_files = frozenset(self._root.walk())
+            try:
+                self._remote_files = frozenset(self._root.walk())
+            except OSError as error:
+                raise UsageError("--root: a folder cannot be listed (transfer failed)") from error
         return uri in self._remote_files
 
     def _check_range(self, column: pa.Array, name: str, low: float, high: float, numbers: Sequence[int]) -> None:

@@ -149,13 +149,13 @@ def frame_id(name: str, frame: int) -> str:
 
 def _media(root: Root, glob: str | None) -> tuple[list[str], int, int]:
     """Sorted URIs of visible media files, and how many hidden and other files there are."""
-    if not root.exists_as_folder():
-        raise UsageError("ROOT is no folder: name an existing folder or URL")
     wanted = re.compile(glob_translate(glob)).match if glob else None
     uris: list[str] = []
     runs = {_PLAN: set[str](), _MANIFEST: set[str]()}
     hidden = other = 0
     try:
+        if not root.exists_as_folder():
+            raise UsageError("ROOT is no folder: name an existing folder or URL")
         for uri in root.walk():
             folder, _, name = uri.rpartition("/")
             if folder and name in runs:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,6 +17,9 @@ import pyarrow.parquet as pq
 
 from normpipe.errors import UsageError
 from normpipe.sources.problems import Problems
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 Column: TypeAlias = Sequence[object] | pa.Array
 BATCH_ROWS = 65_536
@@ -97,19 +100,10 @@ def _delimited(path: Path, delimiter: str, problems: Problems, batch_rows: int) 
         _refuse_repeated(path, header)
         rows: list[list[str]] = []
         numbers: list[int] = []
-        while True:
-            number = reader.line_num + 1
-            try:
-                row = next(reader, None)
-            except csv.Error as error:
-                problems.add(number, str(error))
-                continue
-            if row is None:
-                break
-            if not row:
-                continue
+        for number, row in _numbered(reader, problems):
             if len(row) != len(header):
-                problems.add(number, f"{len(row)} cells, but the header names {len(header)} columns")
+                if row:
+                    problems.add(number, f"{len(row)} cells, but the header names {len(header)} columns")
                 continue
             rows.append(row)
             numbers.append(number)
@@ -117,6 +111,19 @@ def _delimited(path: Path, delimiter: str, problems: Problems, batch_rows: int) 
                 yield _batch_of_cells(header, rows, numbers)
                 rows, numbers = [], []
         yield _batch_of_cells(header, rows, numbers)
+
+
+def _numbered(reader: "Reader", problems: Problems) -> Iterator[tuple[int, list[str]]]:
+    """Each row with the line that it begins in."""
+    while True:
+        number = reader.line_num + 1
+        try:
+            for row in reader:
+                yield number, row
+                number = reader.line_num + 1
+            return
+        except csv.Error as error:
+            problems.add(number, str(error))
 
 
 def _batch_of_cells(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int]) -> RowBatch:
