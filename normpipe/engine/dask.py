@@ -39,7 +39,7 @@ _FILE_PREFIX = "file:"
 _GPU = {"GPU": 1.0}
 
 # Workers always answer, so one that does not is stopped or cut off and is replaced soon.
-_SETTINGS = {"distributed.scheduler.worker-ttl": "60 s"}
+_SETTINGS = {"distributed.scheduler.worker-ttl": "40 s"}
 
 
 @dataclass(frozen=True, slots=True)
