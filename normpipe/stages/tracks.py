@@ -35,7 +35,7 @@ _LONGEST_GAP = 25
 """Frames that a person may be missing: a second of most videos."""
 
 _FARTHEST = 0.75
-"""Distance of the five points from where they are expected, in face sides, beyond which it is somebody else."""
+"""Distance of the five points from where they are expected, in sides of the face, beyond which it is somebody else."""
 
 _INERTIA = 0.7
 """Share of the old speed in the new one: single steps are noisy."""
@@ -204,7 +204,7 @@ def _matches(expected: Sequence[Seen], faces: Iterable[Seen]) -> dict[int, int]:
 
 
 def _cost(expected: Seen, face: Seen) -> float:
-    """Missing overlap plus distance in face sides."""
-    side = np.sqrt(max((expected.area + face.area) / 2, 1.0))
+    """Missing overlap plus distance in sides of the smaller face."""
+    side = np.sqrt(max(min(expected.area, face.area), 1.0))
     distance = float(np.sqrt(((expected.five_points - face.five_points) ** 2).sum(axis=1).mean()) / side)
     return _FORBIDDEN if distance > _FARTHEST else 1 - float(iou(expected.box, face.box[None])[0]) + distance
