@@ -72,12 +72,14 @@ def decode_failure(error: BaseException) -> Failure:
     """Failure for an exception met while decoding."""
     if isinstance(error, MediaError):
         return error.failure
+    if isinstance(error, OSError) and error.errno is not None and not isinstance(error, av.FFmpegError):
+        return file_failure(error)  # the file's own, met in mid-decoding; those that decoders raise bear no number
     if isinstance(error, MemoryError) or (isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem):
         return Failure(Reason.OUT_OF_MEMORY, "not enough memory to decode")
     if isinstance(error, Image.DecompressionBombError):
         return Failure(Reason.TOO_LARGE, "more pixels than decode.max_pixels")
-    if isinstance(error, UnidentifiedImageError):
-        return Failure(Reason.UNREADABLE, "the picture's header is damaged")
-    if isinstance(error, EOFError) or "truncated" in str(error).lower():
+    unidentified = isinstance(error, UnidentifiedImageError)  # its text holds the file's name
+    if isinstance(error, EOFError) or ("truncated" in str(error).lower() and not unidentified):
         return Failure(Reason.TRUNCATED, "the file ends before the picture does")
-    return Failure(Reason.UNREADABLE, "the picture data is damaged")
+    part = "picture's header" if unidentified else "picture data"
+    return Failure(Reason.UNREADABLE, f"the {part} is damaged")

@@ -1,13 +1,14 @@
 """Calls to remote file systems fail now and then: each is tried again for some seconds, and a broken transfer resumes.
 
-Only what may pass is tried again. A missing file, a refused one, or a folder in its place is a fact and reported at once. What
-is still broken after that leaves here as OSError, whatever the backend raised, so that nobody else has to know backends, and
-the row fails as io_error or timeout.
+Only what may pass is tried again. A missing file, a refused one, or a folder in its place is a fact and reported at once. All
+that leaves here is an OSError with an error number and no address in it, whatever the backend raised, so that nobody else has
+to know backends.
 """
 
 import errno
 import http.client
 import io
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -15,11 +16,31 @@ from typing import IO, TypeVar
 
 _T = TypeVar("_T")
 
-_RETRIES = 5
-_FIRST_PAUSE = 0.1  # seconds, doubled each time: 3.1 in all
+_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)  # seconds before each further attempt
 
-_FACTS = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError, io.UnsupportedOperation)
-_FACT_NUMBERS = {errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL}
+_FACTS = frozenset(
+    {
+        errno.ENOENT,
+        errno.EACCES,
+        errno.EPERM,
+        errno.EISDIR,
+        errno.ENOTDIR,
+        errno.EEXIST,
+        errno.ENAMETOOLONG,
+        errno.ELOOP,
+        errno.EINVAL,
+    }
+)
+_NUMBER_OF_CLASS: tuple[tuple[type[OSError], int], ...] = (
+    (FileNotFoundError, errno.ENOENT),
+    (PermissionError, errno.EACCES),
+    (IsADirectoryError, errno.EISDIR),
+    (NotADirectoryError, errno.ENOTDIR),
+    (FileExistsError, errno.EEXIST),
+    (TimeoutError, errno.ETIMEDOUT),
+    (io.UnsupportedOperation, errno.EINVAL),
+)
+_NUMBER_OF_STATUS = {"401": errno.EACCES, "403": errno.EACCES, "404": errno.ENOENT, "408": errno.ETIMEDOUT, "410": errno.ENOENT}
 
 # Roots of what fsspec's backends let pass although it is no OSError. Nothing is imported for it: a class that no module has
 # loaded, nobody can have raised.
@@ -34,31 +55,24 @@ _BACKEND_ERRORS = (
     ("azure.core.exceptions", "AzureError"),  # adlfs
     ("paramiko.ssh_exception", "SSHException"),  # sftp
 )
-_STATUS_ERRORS = {"401": PermissionError, "403": PermissionError, "404": FileNotFoundError, "410": FileNotFoundError}
 
 
 def retried(call: Callable[[], _T]) -> _T:
     """Result of a call, which is made up to five times more if it fails in a way that may pass.
 
     Raises:
-        OSError: the call failed to the end, or for good.
+        OSError: the call failed to the end, or for good. The subclass tells what it was: FileNotFoundError, PermissionError,
+            TimeoutError and so on.
     """
-    pause = _FIRST_PAUSE
-    for _ in range(_RETRIES):
+    for pause in (*_PAUSES, None):
         try:
             return call()
         except _transfer_errors() as error:
-            fact = _fact(error)
-            if fact is not None:
-                raise fact from error
+            number = _number(error)
+            if pause is None or number in _FACTS:
+                raise OSError(number, os.strerror(number)) from error
         time.sleep(pause)
-        pause *= 2
-    try:
-        return call()
-    except _transfer_errors() as error:
-        if isinstance(error, OSError):
-            raise
-        raise _fact(error) or OSError(errno.EIO, "the transfer failed") from error
+    raise AssertionError("the last attempt returns or raises")
 
 
 class ResumingFile(io.RawIOBase):
@@ -75,7 +89,8 @@ class ResumingFile(io.RawIOBase):
         super().__init__()
         self._reopen = reopen
         self._offset = 0
-        self._file: IO[bytes] | None = retried(reopen)
+        self._file: IO[bytes] | None = None
+        self._file = retried(reopen)
 
     def readable(self) -> bool:
         """True: this is a source."""
@@ -135,10 +150,11 @@ def _transfer_errors() -> tuple[type[BaseException], ...]:
     return OSError, http.client.HTTPException, *(getattr(module, name) for module, name in loaded if hasattr(module, name))
 
 
-def _fact(error: BaseException) -> OSError | None:
-    """The error to end with if trying again is in vain."""
-    if isinstance(error, OSError):
-        return error if isinstance(error, _FACTS) or error.errno in _FACT_NUMBERS else None
-    status = str(getattr(error, "status", None) or getattr(error, "code", None))  # aiohttp has the one, gcsfs the other
-    kind = _STATUS_ERRORS.get(status)
-    return None if kind is None else kind(f"the server answers {status}")
+def _number(error: BaseException) -> int:
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    for kind, number in _NUMBER_OF_CLASS:
+        if isinstance(error, kind):
+            return number
+    status = getattr(error, "status", None) or getattr(error, "code", None)  # aiohttp has the one, gcsfs the other
+    return _NUMBER_OF_STATUS.get(str(status), errno.EIO)

@@ -14,7 +14,7 @@ says nothing). One thread decodes and converts, so that a worker costs one core.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import BinaryIO, Protocol, Self, cast
+from typing import Protocol, Self, cast
 
 import av
 import numpy as np
@@ -27,6 +27,7 @@ from PIL import Image as PillowImage
 
 from normpipe.batches import Image
 from normpipe.records import Reason
+from normpipe.sources.callbacks import CallbackFile
 from normpipe.sources.failures import MediaError
 from normpipe.sources.media import HEAD_BYTES, Kind, kind_of_bytes
 from normpipe.sources.root import Root
@@ -146,7 +147,7 @@ class Video:
         self._next = 0
         self._damaged = False
         self._matrices: dict[int, NDArray[np.int32] | None] = {}
-        self._file: BinaryIO | None = None
+        self._source: CallbackFile | None = None
         self._container: InputContainer
         self._stream: VideoStream
         self._open()
@@ -167,6 +168,9 @@ class Video:
 
     def read(self, frame: int, pts: int | None) -> Image:
         """See Clip."""
+        if self._source is not None and self._source.error is not None:
+            self._close()
+            self._open()
         ahead = frame - self._next
         if pts is not None and self._container.format.name in _SEEKABLE and (ahead > _READ_ON or ahead < 0):
             found = self._seek(pts)
@@ -196,13 +200,16 @@ class Video:
         path = self._root.local_path(self._uri)
         # FFmpeg reads a path faster than a Python file, but PyAV cannot pass on a name that is no UTF-8.
         plain = path is not None and str(path).isprintable()
-        self._file = None if plain else self._root.open(self._uri)
-        self._container = av.open(
-            self._file or str(path),
-            "r",
-            container_options={"format_whitelist": _CONTAINERS},
-            metadata_errors="replace",
-        )
+        self._source = None if plain else CallbackFile(self._root.open(self._uri))
+        try:
+            self._container = av.open(
+                self._source or str(path),
+                "r",
+                container_options={"format_whitelist": _CONTAINERS},
+                metadata_errors="replace",
+            )
+        finally:
+            self._raise_if_unread()
         streams = [stream for stream in self._container.streams.video if not _is_cover(stream)]
         if not streams:
             self._close()
@@ -221,8 +228,12 @@ class Video:
 
     def _close(self) -> None:
         self._container.close()
-        if self._file is not None:
-            self._file.close()
+        if self._source is not None:
+            self._source.close()
+
+    def _raise_if_unread(self) -> None:
+        if self._source is not None and self._source.error is not None:
+            raise self._source.error
 
     def _decoded(self) -> Iterator[VideoFrame]:
         """Frames from the current position; a packet that cannot be decoded is left out, a stream that breaks off ends."""
@@ -231,8 +242,10 @@ class Video:
             try:
                 packet = next(packets, None)
             except (av.FFmpegError, OSError):
+                self._raise_if_unread()
                 self._damaged = True
                 return
+            self._raise_if_unread()
             if packet is None:
                 return
             try:
