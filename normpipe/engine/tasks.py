@@ -59,6 +59,7 @@ class ShardResult:
         failed: Output rows that failed, by reason.
         seconds_by_stage: Wall-clock seconds of each stage.
         sources: Hex digest over what the file system says of the shard's source files (size, times, inode); "" without any.
+        settled: Those of `failed` that an earlier phase has tried as often as it may: no reason to hold the shard.
     """
 
     files: tuple[OutputFile, ...]
@@ -67,6 +68,7 @@ class ShardResult:
     failed: dict[Reason, int] = field(default_factory=dict)
     seconds_by_stage: dict[str, float] = field(default_factory=dict)
     sources: str = ""
+    settled: dict[Reason, int] = field(default_factory=dict)
 
 
 class EventKind(StrEnum):

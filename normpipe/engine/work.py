@@ -108,6 +108,6 @@ def describe(error: BaseException) -> str:
 
 def _may_pass(result: ShardResult, excluded: Mapping[int, Reason]) -> dict[Reason, int]:
     """Failed rows that may succeed when the shard is done again; the excluded ones (all poison is) have had their attempts."""
-    tried = Counter(excluded.values())
+    tried = Counter(excluded.values()) + Counter(result.settled)
     left = {reason: count - tried[reason] for reason, count in result.failed.items() if reason is not Reason.POISON}
     return {reason: count for reason, count in left.items() if count > 0 and reason.reason_class is ReasonClass.ENVIRONMENT}

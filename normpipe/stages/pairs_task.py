@@ -4,6 +4,7 @@
 table. `AnalyzeTask` finds the faces alone, for runs where something must be known of all of them before one is rendered.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -65,21 +66,23 @@ class PairsTask(StageTask):
         clock = StageClock()
         flow = _flow(self, clock, advance)
         tables = {FACES_FOLDER: FACES_SCHEMA, SHARDS_FOLDER: PAIRS_SCHEMA}
-        stages = partial(self._stages, flow=flow, start=shard.start, excluded=excluded)
-        return write_parts(self, shard, tables, stages, clock, advance)
+        untouchable = self._untouchable(shard.start, shard.stop)
+        settled = Counter(reason for row, reason in untouchable.items() if row not in excluded)
+        stages = partial(self._stages, flow=flow, start=shard.start, excluded={**untouchable, **excluded})
+        return write_parts(self, shard, tables, stages, clock, advance, settled)
 
     def probe(self, row: int) -> None:
         """Process one manifest row alone."""
         flow = _flow(self, StageClock())
-        for _ in self._stages(self.manifest(row, row + 1), flow, row, {}):
+        for _ in self._stages(self.manifest(row, row + 1), flow, row, self._untouchable(row, row + 1)):
             pass
+
+    def _untouchable(self, start: int, stop: int) -> dict[int, Reason]:
+        return {} if self.faces is None else self.faces.untouchable(start, stop)
 
     def _stages(self, manifest: pa.Table, flow: Flow, start: int, excluded: Mapping[int, Reason]) -> Iterator[Rows]:
         stop = start + manifest.num_rows
-        stored = None
-        if self.faces is not None:
-            excluded = {**self.faces.untouchable(start, stop), **excluded}
-            stored = self.faces.frames(start, stop)
+        stored = None if self.faces is None else self.faces.frames(start, stop)
         local = {row - start: reason for row, reason in excluded.items()}
         return run_stages(manifest, flow, local, stored, self._neutrals)
 

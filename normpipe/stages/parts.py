@@ -89,6 +89,7 @@ def write_parts(
     stages: Callable[[pa.Table], Iterator[Rows]],
     clock: StageClock,
     advance: Advance,
+    settled: Mapping[Reason, int] | None = None,
 ) -> ShardResult:
     """Run a shard's rows through the stages and write one part of each table, atomically.
 
@@ -99,6 +100,7 @@ def write_parts(
         stages: Makes micro-batches of the shard's manifest rows.
         clock: Takes the seconds of writing, and has those of the stages.
         advance: Told of each micro-batch when it is written.
+        settled: See ShardResult.
     """
     manifest = task.manifest(shard.start, shard.stop)
     sources = sources_digest(task.root, manifest["uri"].to_pylist())
@@ -122,4 +124,4 @@ def write_parts(
             stack.close()
     written = [writer.written for writer in writers]
     files = tuple(OutputFile(path, file.sha256, file.size) for path, file in zip(paths, written, strict=True))
-    return ShardResult(files, rows, rows - failed.total(), dict(failed), dict(clock.seconds), sources)
+    return ShardResult(files, rows, rows - failed.total(), dict(failed), dict(clock.seconds), sources, dict(settled or {}))

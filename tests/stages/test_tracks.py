@@ -164,7 +164,9 @@ def test_smoothing_steadies_and_does_not_lag(tmp_path):
     """A square that trembles around a straight path is drawn onto the path."""
     rng = np.random.default_rng(3)
     path = [(20 + 4 * step, 40) for step in range(40)]
-    scenes = [{"red": (x + int(dx), y + int(dy), 40)} for (x, y), (dx, dy) in zip(path, rng.integers(-2, 3, (40, 2)), strict=True)]
+    scenes = [
+        {"red": (x + int(dx), y + int(dy), 40)} for (x, y), (dx, dy) in zip(path, rng.integers(-2, 3, (40, 2)), strict=True)
+    ]
     write_clip(tmp_path / "clip.png", scenes)
     table = tmp_path / "manifest.csv"
     table.write_text("sample_id,uri,frame\n" + "".join(f"{frame:02d},clip.png,{frame}\n" for frame in range(40)))
@@ -178,7 +180,7 @@ def test_smoothing_steadies_and_does_not_lag(tmp_path):
 
 
 def test_smoothing_without_tracks_is_refused():
-    with pytest.raises(UsageError, match="needs detect.policy: track"):
+    with pytest.raises(UsageError, match=r"needs detect\.policy: track"):
         load_pipeline(None, ["detect.smoothing=3"])
 
 
