@@ -1,18 +1,24 @@
-"""The journal: one JSON record per committed shard, written last and atomically.
+"""The journal: what says which shards are done, which are not, and why not.
 
 A shard is done when its record is there, carries the plan's fingerprint, and its files have the recorded sizes. The scheduler
-remembers nothing that matters; whatever dies, this folder says what is left to do.
+remembers nothing that matters; whatever dies, this folder says what is left to do. How records of committed shards lie on disk
+is known to shards.commits; a shard that a run had to leave pending has a file of its own in `pending/`, which counts attempts.
 """
 
 import json
-from dataclasses import dataclass
+import os
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from normpipe.engine.tasks import OutputFile, Shard, ShardResult
 from normpipe.records import Reason
-from normpipe.shards.atomic import write_bytes
+from normpipe.shards import commits
+from normpipe.shards.atomic import remove_leftovers, write_bytes
+from normpipe.shards.commits import JOURNAL_FOLDER, Commit, CommittedFile
 
-JOURNAL_FOLDER = "journal"
+PENDING_FOLDER = "pending"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,85 +31,157 @@ class ShardRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class PendingRecord:
+    """A shard that a run tried and left pending.
+
+    Attributes:
+        shard: Which one.
+        attempts: Runs that finished it and held it back for the rows in `failed`.
+        failed: Rows that may pass when tried again, by reason; empty when the shard could not be finished.
+        message: Why it could not be finished, if so; free of ids and paths.
+    """
+
+    shard: Shard
+    attempts: int
+    failed: dict[Reason, int] = field(default_factory=dict)
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Journal:
-    """The records of one run.
+    """The records of one run, or of one phase of it.
 
     Attributes:
         out: The run's folder.
         fingerprint: Digest that records must carry to count.
+        folder: Where the records lie in `out`.
     """
 
     out: Path
     fingerprint: str
+    folder: str = JOURNAL_FOLDER
+
+    def open(self) -> None:
+        """Make the folders and clear what killed writers left; call once, before any writer is alive."""
+        for folder in (self._folder, self._pending_folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(folder)
 
     def commit(self, shard: Shard, result: ShardResult) -> ShardRecord:
         """Write the record; from now on the shard is done."""
         record = ShardRecord(shard, self.fingerprint, result)
-        write_bytes(self._path(shard), _to_json(record))
+        commits.write_commit(self._folder, _to_commit(record))
         return record
 
     def is_empty(self) -> bool:
         """Whether no shard was ever committed, under any fingerprint."""
-        return not any((self.out / JOURNAL_FOLDER).glob("part-*.json"))
+        return not commits.committed_names(self._folder)
 
-    def withdraw(self, shard: Shard) -> None:
-        """Take a record back before its shard is rewritten."""
-        self._path(shard).unlink(missing_ok=True)
+    def withdraw(self, shards: Collection[Shard]) -> None:
+        """Take records back before their shards are rewritten."""
+        if shards:
+            commits.withdraw(self._folder, {shard.index for shard in shards})
 
-    def committed(self, shards: list[Shard]) -> list[ShardRecord]:
-        """Records of those shards that are done, in order; a damaged record or a file of another size counts as not done."""
-        records = (self._read(shard) for shard in shards)
-        return [record for record in records if record is not None and self._holds(record)]
+    def compact(self) -> None:
+        """Gather the records in one file; for the one process that directs the run."""
+        commits.compact(self._folder)
 
-    def _path(self, shard: Shard) -> Path:
-        return self.out / JOURNAL_FOLDER / f"{shard.name}.json"
+    def committed(self, shards: Sequence[Shard]) -> list[ShardRecord]:
+        """Records of those shards that are done, in order; a damaged record or a file of another size counts as not done.
 
-    def _read(self, shard: Shard) -> ShardRecord | None:
-        try:
-            record = _from_json(self._path(shard).read_bytes())
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return None
-        return record if record.shard == shard else None
+        Raises:
+            NormpipeError: the file of gathered records is damaged.
+        """
+        wanted = {shard.index: shard for shard in shards}
+        found = (_from_commit(commit) for commit in commits.read_commits(self._folder))
+        return [record for record in found if record and wanted.get(record.shard.index) == record.shard and self._holds(record)]
+
+    def postpone(self, record: PendingRecord) -> None:
+        """Note why a shard is left pending."""
+        shard = record.shard
+        document = {
+            "index": shard.index,
+            "start": shard.start,
+            "stop": shard.stop,
+            "fingerprint": self.fingerprint,
+            "attempts": record.attempts,
+            "failed": _to_counts(record.failed),
+            "message": record.message,
+        }
+        write_bytes(self._pending_folder / f"{shard.name}.json", (json.dumps(document, indent=2) + "\n").encode())
+
+    def settle(self, shard: Shard) -> None:
+        """Forget what was noted of a shard that is done now."""
+        (self._pending_folder / f"{shard.name}.json").unlink(missing_ok=True)
+
+    def postponed(self) -> dict[int, PendingRecord]:
+        """What runs under this fingerprint noted of shards that they left pending, by shard number, in order."""
+        records = {}
+        for path in self._pending_folder.glob("part-*.json"):
+            with suppress(FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+                document = json.loads(path.read_bytes())
+                if document["fingerprint"] == self.fingerprint:
+                    shard = Shard(int(document["index"]), int(document["start"]), int(document["stop"]))
+                    failed = {Reason(reason): int(count) for reason, count in document["failed"].items()}
+                    records[shard.index] = PendingRecord(shard, int(document["attempts"]), failed, str(document["message"]))
+        return dict(sorted(records.items()))
+
+    @property
+    def _folder(self) -> Path:
+        return self.out / self.folder
+
+    @property
+    def _pending_folder(self) -> Path:
+        return self._folder / PENDING_FOLDER
 
     def _holds(self, record: ShardRecord) -> bool:
         if record.fingerprint != self.fingerprint:
             return False
-        return all(_size(self.out / file.path) == file.size for file in record.result.files)
+        return all(_size(f"{self.out}/{file.path}") == file.size for file in record.result.files)
 
 
-def _size(path: Path) -> int | None:
+def _size(path: str) -> int | None:
+    """With plain strings: it is asked of every file of a run, and paths as objects take longer than the system does."""
     try:
-        return path.stat().st_size
-    except FileNotFoundError:
+        return os.stat(path).st_size  # noqa: PTH116
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 
-def _to_json(record: ShardRecord) -> bytes:
+def _to_commit(record: ShardRecord) -> Commit:
     shard, result = record.shard, record.result
-    document = {
-        "index": shard.index,
-        "start": shard.start,
-        "stop": shard.stop,
-        "fingerprint": record.fingerprint,
-        "files": [{"path": file.path, "sha256": file.sha256, "size": file.size} for file in result.files],
-        "rows": result.rows,
-        "ok": result.ok,
-        "failed": {reason.value: count for reason, count in sorted(result.failed.items())},
-        "seconds_by_stage": {stage: round(seconds, 6) for stage, seconds in result.seconds_by_stage.items()},
-    }
-    return (json.dumps(document, indent=2) + "\n").encode()
+    return Commit(
+        index=shard.index,
+        start=shard.start,
+        stop=shard.stop,
+        fingerprint=record.fingerprint,
+        files=[CommittedFile(path=file.path, sha256=file.sha256, size=file.size) for file in result.files],
+        rows=result.rows,
+        ok=result.ok,
+        failed=_to_counts(result.failed),
+        seconds_by_stage={stage: round(seconds, 6) for stage, seconds in result.seconds_by_stage.items()},
+        sources=result.sources,
+    )
 
 
-def _from_json(content: bytes) -> ShardRecord:
-    document = json.loads(content)
+def _from_commit(commit: Commit) -> ShardRecord | None:
+    try:
+        failed = {Reason(reason): count for reason, count in commit["failed"].items()}
+    except ValueError:
+        return None
     return ShardRecord(
-        shard=Shard(int(document["index"]), int(document["start"]), int(document["stop"])),
-        fingerprint=str(document["fingerprint"]),
+        shard=Shard(commit["index"], commit["start"], commit["stop"]),
+        fingerprint=commit["fingerprint"],
         result=ShardResult(
-            files=tuple(OutputFile(str(f["path"]), str(f["sha256"]), int(f["size"])) for f in document["files"]),
-            rows=int(document["rows"]),
-            ok=int(document["ok"]),
-            failed={Reason(reason): int(count) for reason, count in document["failed"].items()},
-            seconds_by_stage={str(stage): float(seconds) for stage, seconds in document["seconds_by_stage"].items()},
+            files=tuple(OutputFile(file["path"], file["sha256"], file["size"]) for file in commit["files"]),
+            rows=commit["rows"],
+            ok=commit["ok"],
+            failed=failed,
+            seconds_by_stage=commit["seconds_by_stage"],
+            sources=commit["sources"],
         ),
     )
+
+
+def _to_counts(failed: dict[Reason, int]) -> dict[str, int]:
+    return {reason.value: count for reason, count in sorted(failed.items())}

@@ -6,6 +6,7 @@ It depends on the manifest and the configuration alone, never on workers, so any
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from normpipe.engine.fingerprint import Fingerprint
@@ -35,11 +36,11 @@ class Plan:
     fingerprint: Fingerprint
     producer: str
 
-    @property
-    def shards(self) -> list[Shard]:
+    @cached_property
+    def shards(self) -> tuple[Shard, ...]:
         """All shards, in order."""
         starts = range(0, self.rows, self.shard_size)
-        return [Shard(index, start, min(start + self.shard_size, self.rows)) for index, start in enumerate(starts)]
+        return tuple(Shard(index, start, min(start + self.shard_size, self.rows)) for index, start in enumerate(starts))
 
 
 def write_plan(out: Path, plan: Plan) -> None:
@@ -82,7 +83,7 @@ def read_plan(out: Path) -> Plan | None:
 
 
 def check_same_run(out: Path, found: Plan, wanted: Plan) -> None:
-    """Refuse to continue a run under another configuration.
+    """Refuse to continue a run under other settings, on other input or in another environment.
 
     Raises:
         IncompatibleRunError: naming what changed.
@@ -94,5 +95,5 @@ def check_same_run(out: Path, found: Plan, wanted: Plan) -> None:
     more = len(differences) - _SHOWN_DIFFERENCES
     rest = f"; and {more} more" if more > 0 else ""
     raise IncompatibleRunError(
-        f"{out.name} was started with another configuration ({shown}{rest}); give the old values to resume it, or another OUT"
+        f"{out.name} was started with other settings or input ({shown}{rest}); go back to those to resume, or give another OUT"
     )

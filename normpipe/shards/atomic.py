@@ -30,11 +30,13 @@ class AtomicFile(io.RawIOBase):
 
     Args:
         target: Where the file appears; its folder must exist. An existing file is replaced.
+        durable: Wait until the disk has it; without, it is whole or absent all the same unless the machine itself fails.
     """
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path, durable: bool = True) -> None:
         super().__init__()
         self._target = target
+        self._durable = durable
         self._temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}{_TEMPORARY_SUFFIX}")
         self._file = self._temporary.open("xb")
         self._hash = hashlib.sha256()
@@ -71,16 +73,18 @@ class AtomicFile(io.RawIOBase):
 
     def _publish(self) -> None:
         self._file.flush()
-        os.fsync(self._file.fileno())
+        if self._durable:
+            os.fsync(self._file.fileno())
         self._file.close()
         self._temporary.replace(self._target)
-        _sync_folder(self._target.parent)
+        if self._durable:
+            _sync_folder(self._target.parent)
         self.written = Written(self._hash.hexdigest(), self._size)
 
 
-def write_bytes(target: Path, content: bytes) -> Written:
+def write_bytes(target: Path, content: bytes, durable: bool = True) -> Written:
     """Write a small file atomically."""
-    with AtomicFile(target) as file:
+    with AtomicFile(target, durable) as file:
         file.write(content)
     assert file.written is not None
     return file.written

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from normpipe.errors import UsageError
+from normpipe.shards.commits import JOURNAL_FOLDER, committed_names
 
 TableName = Literal["shards", "faces"]
 
@@ -25,10 +26,11 @@ def committed_parts(out: Path, table: TableName = "shards") -> list[Path]:
 
     Raises:
         UsageError: `out` is not the folder of a run, or a committed file is missing.
+        NormpipeError: the journal is damaged.
     """
     if not (out / "plan.json").is_file():
         raise UsageError(f"{out.name}: not a run's folder (it has no plan.json); name the OUT of `normpipe run`")
-    parts = [out / table / f"{record.stem}.parquet" for record in sorted((out / "journal").glob("part-*.json"))]
+    parts = [out / table / f"{name}.parquet" for name in committed_names(out / JOURNAL_FOLDER)]
     for part in parts:
         if not part.is_file():
             raise UsageError(f"{table}/{part.name}: missing although the journal has its record; run `normpipe run` again")

@@ -16,6 +16,7 @@ from normpipe.engine.tasks import Advance, Observe, OutputFile, Shard, ShardResu
 from normpipe.engine.work import Outcome, Work
 from normpipe.records import Reason
 from normpipe.shards.atomic import AtomicFile
+from normpipe.shards.commits import JOURNAL_FOLDER, committed_names
 
 FOLDER = "rows"
 
@@ -139,6 +140,5 @@ def plan_of(rows: int, shard_size: int, **parts: str) -> Plan:
 
 def rows_written(out: Path) -> list[int]:
     """Rows in all committed files, in plan order."""
-    records = sorted((out / "journal").glob("*.json"))
-    files = [(out / FOLDER / f"{record.stem}.txt").read_text().splitlines() for record in records]
+    files = [(out / FOLDER / f"{name}.txt").read_text().splitlines() for name in committed_names(out / JOURNAL_FOLDER)]
     return [int(line.split()[0]) for lines in files for line in lines]

@@ -10,6 +10,12 @@ from normpipe.engine.plan import PLAN_FILE, check_same_run, read_plan, write_pla
 from normpipe.errors import IncompatibleRunError
 
 
+def test_a_plan_of_ten_million_rows_is_cut_once():
+    plan = plan_of(10_000_000, 2048)
+    assert len(plan.shards) == 4883
+    assert plan.shards is plan.shards
+
+
 @given(rows=st.integers(1, 500), shard_size=st.integers(1, 600))
 def test_shards_cover_every_row_once_and_in_order(rows, shard_size):
     shards = plan_of(rows, shard_size).shards
@@ -56,6 +62,34 @@ def test_the_same_configuration_is_accepted_whatever_the_producer(tmp_path):
 
 def test_parts_that_come_or_go_are_differences_too():
     assert Fingerprint({"a": "1"}).differences(Fingerprint({"b": "2"})) == ["a: 1 -> absent", "b: absent -> 2"]
+
+
+OLD, NEW = "0123456789abcdef" * 4, "fedcba9876543210" * 4
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after", "told"),
+    [
+        ("config.encode.quality", "92", "80", "encode.quality: 92 -> 80"),
+        ("config.detect.policy", '"largest"', '"all"', "detect.policy: largest -> all"),
+        ("config.limit", "null", "5", "limit: none -> 5"),
+        ("config.normalize.identity", "null", OLD, "normalize.identity: none -> 01234567"),
+        ("config.normalize.identity", OLD, NEW, "normalize.identity: other content (01234567 -> fedcba98)"),
+        ("manifest", OLD, NEW, "manifest: other content (01234567 -> fedcba98)"),
+        ("detector", f"net/1/{OLD[:16]}", f"net/1/{NEW[:16]}", "detector: other content (net/1/01234567 -> net/1/fedcba98)"),
+        ("normalizer", f'{{"model_sha256": "{OLD}"}}', f'{{"model_sha256": "{NEW}"}}', None),
+        ("environment.numpy", "2.4.6", "2.5.0", "environment numpy: 2.4.6 -> 2.5.0"),
+        ("algorithm.detect", "1", "2", "normpipe's own way to detect: 1 -> 2"),
+    ],
+)
+def test_a_difference_is_told_in_the_users_words(name, before, after, told):
+    differences = Fingerprint({name: before, "kept": "x"}).differences(Fingerprint({name: after, "kept": "x"}))
+    assert differences == [told or "normalizer.model: other content (01234567 -> fedcba98)"]
+
+
+def test_a_setting_that_weights_repeat_is_told_once():
+    before, after = ({"config.normalize.detail": n, "normalizer": f'{{"detail": {n}, "size": 256}}'} for n in ("0.5", "1.0"))
+    assert Fingerprint(before).differences(Fingerprint(after)) == ["normalize.detail: 0.5 -> 1.0"]
 
 
 def test_the_digest_does_not_depend_on_the_order_of_parts():
