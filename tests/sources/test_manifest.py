@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from normpipe.errors import UsageError
 from normpipe.records import ACTION_UNITS, EMOTIONS, MANIFEST_SCHEMA
+from normpipe.sources.check import Checker
 from normpipe.sources.manifest import (
     check_manifest,
     frame_refs,
@@ -154,6 +155,60 @@ def test_a_bad_value_is_named_with_its_line(tmp_path: Path, column: str, cell: s
     assert message.startswith(complaint)
     with pytest.raises(UsageError, match=r"m\.csv: 1 problem\n  line 3: "):
         read_manifest(path)
+
+
+def test_text_that_is_no_utf8_is_named_with_its_row(tmp_path: Path) -> None:
+    """Parquet files hold any bytes as text."""
+    names = pa.array([b"a", b"caf\xe9", b"c"]).view(pa.string())
+    table = pa.table({"sample_id": ["a", "b", "c"], "uri": ["a.jpg", "b.jpg", "c.jpg"], "subject": names})
+    pq.write_table(table, tmp_path / "m.parquet")
+    assert _problems(tmp_path / "m.parquet") == [(2, "subject: b'caf\\xe9' is not UTF-8 text")]
+
+
+number = st.one_of(st.floats(-3, 3, width=32), st.sampled_from([float("nan"), float("inf")]), st.none())
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    boxes=st.lists(st.one_of(st.none(), st.lists(number, min_size=4, max_size=4)), min_size=1, max_size=12),
+    votes=st.lists(st.one_of(st.none(), st.lists(number, max_size=3)), min_size=12, max_size=12),
+    skipped=st.integers(0, 3),
+)
+def test_lists_are_checked_row_by_row(
+    tmp_path_factory: pytest.TempPathFactory,
+    boxes: list[list[float | None] | None],
+    votes: list[list[float | None] | None],
+    skipped: int,
+) -> None:
+    def finite(values: list[float | None]) -> bool:
+        return all(value is not None and abs(value) < 10 for value in values)
+
+    def wrong(box: list[float | None] | None, vote: list[float | None] | None) -> list[str]:
+        found = []
+        if box is not None and not finite(box):
+            found.append("box: a number is missing or not finite")
+        elif box is not None and not (box[2] > box[0] and box[3] > box[1]):  # type: ignore[operator]
+            found.append("box: x1 and y1 must be greater than x0 and y0")
+        if vote is not None and not finite(vote):
+            found.append("emotion_votes: a number is missing or not finite")
+        elif vote is not None and any(value < 0 for value in vote):  # type: ignore[operator]
+            found.append("emotion_votes: a number is less than 0")
+        return found
+
+    ids = [str(row) for row in range(len(boxes))]
+    columns = {"sample_id": ids, "uri": ids, "box": boxes, "emotion_votes": votes[: len(boxes)]}
+    batch = manifest_table(columns, len(boxes)).slice(skipped).combine_chunks().to_batches()[:1]
+    problems = Problems("m")
+    for part in batch:
+        Checker(problems).add(part, range(1 + skipped, 1 + len(boxes)))
+    expected = [
+        (row + 1, message)
+        for row, (box, vote) in enumerate(zip(boxes, votes, strict=False))
+        if row >= skipped
+        for message in wrong(box, vote)
+    ]
+    assert problems.first == sorted(expected)[:20]
+    assert problems.count == len(expected)
 
 
 def test_every_action_unit_is_checked(tmp_path: Path) -> None:

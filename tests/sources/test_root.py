@@ -113,3 +113,30 @@ def test_file_urls_are_local(tmp_path: Path) -> None:
 def test_an_unknown_kind_of_url_is_one_clear_line() -> None:
     with pytest.raises(UsageError, match="no file system"):
         Root("nonsense://x").read("a.jpg")
+
+
+def test_keys_change_with_the_file_and_nothing_else(tmp_path: Path) -> None:
+    for number in range(200):
+        (tmp_path / f"{number}.jpg").write_bytes(b"x")
+    root = Root(str(tmp_path))
+    uris = [f"{number}.jpg" for number in range(200)]
+    before = root.stat_keys(uris)
+    assert before == [root.stat_key(uri) for uri in uris]
+    assert len(set(before)) == 200  # each has its own inode
+    (tmp_path / "7.jpg").write_bytes(b"y")
+    (tmp_path / "8.jpg").unlink()
+    after = root.stat_keys([*uris, "../x"])
+    assert [place for place in range(200) if before[place] != after[place]] == [7, 8]
+    assert after[8] == after[200] == ""
+
+
+def test_keys_of_remote_files() -> None:
+    files = fsspec.filesystem("memory")
+    files.pipe({"/keys/a.jpg": b"a", "/keys/b.jpg": b"b"})
+    root = Root("memory://keys")
+    before = root.stat_keys(["a.jpg", "b.jpg", "c.jpg"])
+    files.pipe({"/keys/b.jpg": b"bb"})
+    after = root.stat_keys(["a.jpg", "b.jpg", "c.jpg"])
+    assert before[0] == after[0] != ""
+    assert before[1] != after[1]
+    assert before[2] == after[2] == ""
