@@ -27,7 +27,7 @@ def demo(out: Path) -> None:
     _copy_photos(photos)
     pipeline = load_pipeline(None, ["detect.policy=all", "shard_size=1"])
     run = out / "run"
-    complete = normalize(str(photos), None, run, pipeline)
+    complete = normalize(str(photos), run, pipeline)
 
     from normpipe.engine.run import read_summary
     from normpipe.report.sheets import SheetOptions, write_contact_sheets

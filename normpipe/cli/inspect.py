@@ -15,13 +15,18 @@ _OUT = click.argument("out", metavar="OUT", type=click.Path(path_type=Path, file
 @_OUT
 def status(out: Path) -> None:
     """Say how far the run in OUT is."""
-    from normpipe.cli.run import summary_text
     from normpipe.engine.lock import is_locked
-    from normpipe.engine.run import read_summary
+    from normpipe.engine.progress import read_progress
+    from normpipe.engine.summary import phases_done, read_summary
 
     summary = read_summary(out)
-    click.echo("a run is writing here now" if is_locked(out) else "no run is writing here now")
-    click.echo(summary_text(summary))
+    live = is_locked(out)
+    click.echo("a run is writing here now" if live else "no run is writing here now")
+    if live and (now := read_progress(out)) is not None:
+        click.echo(now.text)
+    for phase, done in phases_done(out).items():
+        click.echo(f"{phase}: {done}/{summary.shards} shards done")
+    click.echo(summary.state if live else summary.text)
 
 
 @click.command(epilog="\b\nExample:\n  normpipe show out/ A000014.jpg -o A000014.png --root photos/")

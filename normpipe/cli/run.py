@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from normpipe.engine.threads import limit_environment
 from normpipe.errors import UsageError
 
 if TYPE_CHECKING:
-    from normpipe.engine.run import RunSummary
+    from normpipe.stages.pairs_run import PairsRun
 
 _POLICIES = [policy.value for policy in FacePolicy]
 
@@ -25,9 +26,31 @@ Examples:
   normpipe run 'clips/*.mp4' out/ --policy all --workers 8
   normpipe run raf-db.parquet out/ --root /data/raf-db --pipeline pipelines/quickstart.yaml --set encode.quality=95
   normpipe run photos/ out/ --dry-run
+  normpipe run photos/ again/ --faces out/ --set normalize.detail=1
 
 The same command again resumes an interrupted run.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a run is told on the command line alone; none of it decides about a row's bytes.
+
+    Attributes:
+        root: ROOT of a manifest.
+        faces: Finished run whose faces are rendered.
+        retry_failed: Redo committed shards with rows that may pass now.
+        accept_failures: Commit rows that failed for reasons that may pass.
+        takeover: Take over a folder whose run gives no sign of life.
+        hash_ids: Name samples by hash.
+    """
+
+    root: str | None = None
+    faces: Path | None = None
+    retry_failed: bool = False
+    accept_failures: bool = False
+    takeover: bool = False
+    hash_ids: bool = False
 
 
 def _named(_: click.Context, parameter: click.Parameter, value: str) -> str:
@@ -51,7 +74,18 @@ def _named(_: click.Context, parameter: click.Parameter, value: str) -> str:
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where the networks run.")
 @click.option("--workers", metavar="N", type=click.IntRange(1), help="Worker processes on this machine.")
 @click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler to use instead, as tcp://host:8786.")
-@click.option("--retry-failed", is_flag=True, help="Also redo shards with rows that failed for a reason of the environment.")
+@click.option("--deadline", metavar="SECONDS", type=click.FloatRange(0, min_open=True), help="Without progress: hung.")
+@click.option("--allow-mixed", is_flag=True, help="Let workers of other environments join: equal rows within a tolerance.")
+@click.option(
+    "--faces",
+    metavar="RUN",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Render a finished run's faces.",
+)
+@click.option("--retry-failed", is_flag=True, help="Also redo shards with rows that may pass when tried again.")
+@click.option("--accept-failures", is_flag=True, help="Commit rows that failed for reasons that may pass.")
+@click.option("--takeover", is_flag=True, help="Take OUT over from a run that gives no sign of life (no locks there).")
+@click.option("--hash-ids", is_flag=True, help="Show hashes instead of sample ids, which may carry the source's names.")
 @click.option("--dry-run", is_flag=True, help="Estimate time and disk from a few rows; write nothing.")
 def run(
     *,
@@ -68,11 +102,17 @@ def run(
     device: str | None,
     workers: int | None,
     scheduler: str | None,
+    deadline: float | None,
+    allow_mixed: bool,
+    faces: Path | None,
     retry_failed: bool,
+    accept_failures: bool,
+    takeover: bool,
+    hash_ids: bool,
     dry_run: bool,
 ) -> None:
     """Normalize the faces of INPUT (a folder of images and videos, a glob, or a manifest) into the folder OUT."""
-    options = {
+    overrides = {
         "normalize.normalizer": normalizer,
         "normalize.identity": None if identity is None else str(identity.absolute()),
         "detect.policy": policy,
@@ -81,34 +121,44 @@ def run(
         "execution.device": device,
         "execution.workers": workers,
         "execution.scheduler": scheduler,
+        "execution.deadline": deadline,
+        "execution.allow_mixed": allow_mixed or None,
     }
-    flags = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
+    flags = [f"{key}={json.dumps(value)}" for key, value in overrides.items() if value is not None]
     pipeline = load_pipeline(pipeline_file, [*settings, *flags])
+    options = Options(root, faces, retry_failed, accept_failures, takeover, hash_ids)
     if dry_run:
-        show_estimate(input_path, root, Path(out), pipeline)
-    elif not normalize(input_path, root, Path(out), pipeline, retry_failed):
+        show_estimate(input_path, Path(out), pipeline, options)
+    elif not normalize(input_path, Path(out), pipeline, options):
         sys.exit(1)
 
 
-def normalize(input_path: str, root: str | None, out: Path, pipeline: Pipeline, retry_failed: bool = False) -> bool:
+def normalize(input_path: str, out: Path, pipeline: Pipeline, options: Options | None = None) -> bool:
     """Run with progress on stderr and a summary on stdout; True when every shard is committed and the gates pass."""
     limit_environment()  # before numpy, so the heavy imports stand below
     from rich.console import Console
 
     from normpipe.engine.progress import Progress
-    from normpipe.sources.inputs import manifest_for_input
-    from normpipe.sources.root import Root
-    from normpipe.stages.pairs_run import build_executor, execute_pairs, plan_pairs
+    from normpipe.stages.pairs_run import build_executor, execute_pairs
 
-    manifest, source = manifest_for_input(input_path, None if root is None else Root(root))
-    planned = plan_pairs(manifest, source, out, pipeline)
+    options = options or Options()
+    planned = _plan(input_path, out, pipeline, options)
+    _warn_of_a_full_disk(planned, out, pipeline)
     progress = Progress(planned.plan.rows, Console(stderr=True))
     try:
-        summary = execute_pairs(planned, build_executor(pipeline, progress), progress, retry_failed)
+        summary = execute_pairs(
+            planned,
+            build_executor(pipeline, progress),
+            progress,
+            options.retry_failed,
+            accept_failures=options.accept_failures,
+            hash_ids=options.hash_ids,
+            takeover=options.takeover,
+        )
     except Interrupted as stop:
         click.echo("interrupted; the same command resumes the run", err=True)
         sys.exit(stop.exit_code)
-    click.echo(summary_text(summary))
+    click.echo(summary.text)
     failed, most = sum(summary.failed.values()), pipeline.gates.max_failed_fraction
     if failed > most * summary.rows:
         click.echo(
@@ -118,34 +168,42 @@ def normalize(input_path: str, root: str | None, out: Path, pipeline: Pipeline, 
     return summary.complete
 
 
-def show_estimate(input_path: str, root: str | None, out: Path, pipeline: Pipeline) -> None:
+def show_estimate(input_path: str, out: Path, pipeline: Pipeline, options: Options) -> None:
     """Print what the run would take."""
     limit_environment()
-    from normpipe.sources.inputs import manifest_for_input
-    from normpipe.sources.root import Root
-    from normpipe.stages.pairs_run import estimate, plan_pairs
+    from normpipe.stages.pairs_run import estimate
+    from normpipe.stages.space import free_bytes
 
-    manifest, source = manifest_for_input(input_path, None if root is None else Root(root))
-    found = estimate(plan_pairs(manifest, source, out, pipeline))
+    found, free = estimate(_plan(input_path, out, pipeline, options)), free_bytes(out)
     click.echo(
         f"{found.rows} rows in {found.shards} shards, {found.pending} of them pending\n"
         f"about {timedelta(seconds=round(found.seconds))} on {pipeline.execution.workers} worker(s) and "
-        f"{found.size / 1e6:.1f} MB, judged by {found.sampled} rows; nothing was written"
+        f"{found.size / 1e6:.1f} MB of {free / 1e6:.1f} MB free, judged by {found.sampled} rows; nothing was written"
     )
+    if found.size > free:
+        click.echo("warning: the disk of OUT has too little room; free some or choose another OUT", err=True)
 
 
-def summary_text(summary: "RunSummary") -> str:
-    """The end of a run, or its state, in a few lines."""
-    lines = [f"{summary.committed}/{summary.shards} shards committed: {summary.rows} rows, {summary.ok} ok"]
-    if summary.failed:
-        reasons = ", ".join(f"{reason.value} {count}" for reason, count in summary.failed.items())
-        lines[0] += f", {sum(summary.failed.values())} failed ({reasons})"
-    if summary.frames_per_second is not None:
-        lines.append(f"{summary.frames_per_second:.1f} frames per second")
-    seconds = sum(summary.seconds_by_stage.values())
-    if seconds > 0:
-        shares = ", ".join(f"{stage} {100 * spent / seconds:.0f} %" for stage, spent in summary.seconds_by_stage.items())
-        lines.append(f"time by stage: {shares}")
-    if not summary.complete:
-        lines.append("not complete; the same `normpipe run` command takes up what is pending")
-    return "\n".join(lines)
+def _plan(input_path: str, out: Path, pipeline: Pipeline, options: Options) -> "PairsRun":
+    from normpipe.sources.inputs import manifest_for_input
+    from normpipe.sources.root import Root
+    from normpipe.stages.pairs_run import plan_pairs
+
+    manifest, source = manifest_for_input(input_path, None if options.root is None else Root(options.root))
+    return plan_pairs(manifest, source, out, pipeline, faces=options.faces)
+
+
+def _warn_of_a_full_disk(planned: "PairsRun", out: Path, pipeline: Pipeline) -> None:
+    """The disk may have room by the time it is needed, so this only warns."""
+    from normpipe.engine.plan import PLAN_FILE
+    from normpipe.engine.summary import read_summary
+    from normpipe.stages.space import free_bytes, least_bytes
+
+    rows = planned.plan.rows - (read_summary(out).frames if (out / PLAN_FILE).is_file() else 0)
+    least, free = least_bytes(rows, pipeline), free_bytes(out)
+    if least > free:
+        click.echo(
+            f"warning: {rows} rows take at least {least / 1e6:.0f} MB and the disk of OUT has {free / 1e6:.0f} MB "
+            "free; a run that fills it stops, and goes on by the same command when there is room",
+            err=True,
+        )

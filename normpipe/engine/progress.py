@@ -60,6 +60,13 @@ class Snapshot:
         counts = f"{self.done}/{self.rows} rows, {self.rows_per_second:.1f}/s"
         return f"{phase}{counts}{left}, ok {self.ok}, failed {self.failed}"
 
+    @property
+    def text(self) -> str:
+        """The counts, and why shards are held back."""
+        held = (f"{shard} {reason} {count}" for shard, failed in self.held.items() for reason, count in failed.items())
+        lines = [self.line, f"{self.committed}/{self.shards} shards committed so far"]
+        return "\n".join([*lines, *(f"held so far: {each}" for each in held)])
+
 
 class Progress:
     """Counts rows and shows them; safe to call from any thread.

@@ -78,30 +78,30 @@ def execute(
     _prepare(out, folders, journal)
     log = RunLog(out, phase)
     progress.begin(plan.rows, len(plan.shards), phase)
-    pending = _pending(plan, journal, progress, retry_failed)
     run = _Execution(Work(task, journal), executor, progress, log)
-    with ProgressFile(out, progress):
-        try:
-            if pending:
-                word = "started" if len(pending) == len(plan.shards) else "resumed"
-                rows = sum(shard.rows for shard in pending)
-                log.write(word, f"{len(pending)} of {len(plan.shards)} shards pending, {rows} of {plan.rows} rows")
+    try:
+        pending = _pending(plan, journal, progress, retry_failed)
+        if pending:
+            word = "started" if len(pending) == len(plan.shards) else "resumed"
+            rows = sum(shard.rows for shard in pending)
+            log.write(word, f"{len(pending)} of {len(plan.shards)} shards pending, {rows} of {plan.rows} rows")
+            with ProgressFile(out, progress):
                 run.both_passes(pending, accept_failures, attempts, retry_pause)
-        except KeyboardInterrupt as stop:
-            log.write("interrupted", f"{stop or 'SIGINT'}; the same command resumes the run")
-            raise
-        except NormpipeError as error:
-            log.write("failed", str(error))
-            raise
-    with suppress(OSError):  # a full disk: the records stay as they are and are gathered another time
-        journal.compact()
-    rate = run.frames / run.seconds if run.frames else earlier_rate(out)
-    summary = summarize(plan, journal, rate, tuple(run.failures.values()), run.stopped)
-    log.write("finished", summary.text)
-    if not phase:
-        with suppress(OSError):
-            write_summary(out, summary)
-    return summary
+        with suppress(OSError):  # a full disk: the records stay as they are and are gathered another time
+            journal.compact()
+        rate = run.frames / run.seconds if run.frames else earlier_rate(out)
+        summary = summarize(plan, journal, rate, tuple(run.failures.values()), stopped=run.stopped, phase=phase)
+        log.write("finished", summary.text)
+        if not phase:
+            with suppress(OSError):
+                write_summary(out, summary)
+        return summary
+    except KeyboardInterrupt as stop:
+        log.write("interrupted", f"{stop or 'SIGINT'}; the same command resumes the run")
+        raise
+    except NormpipeError as error:
+        log.write("failed", str(error))
+        raise
 
 
 def _prepare(out: Path, folders: Sequence[str], journal: Journal) -> None:

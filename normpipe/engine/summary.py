@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from normpipe.engine.journal import Journal, PendingRecord, ShardRecord
+from normpipe.engine.journal import PENDING_FOLDER, Journal, PendingRecord, ShardRecord
 from normpipe.engine.plan import PLAN_FILE, Plan, read_plan
 from normpipe.engine.work import ShardFailure
 from normpipe.errors import UsageError
 from normpipe.records import FORMAT_VERSION, Reason
 from normpipe.shards.atomic import write_bytes
+from normpipe.shards.commits import JOURNAL_FOLDER, committed_names
 
 RUN_FILE = "run.json"
 
@@ -32,6 +33,7 @@ class RunSummary:
         failures: Shards that this run could not finish.
         pending: Of the shards that are not done, those that a run has tried, and why they were left.
         stopped: Why this run ended before its last shard, if it did.
+        phase: Which of several phases this tells of; "" for the last or only one.
     """
 
     shards: int
@@ -45,6 +47,7 @@ class RunSummary:
     failures: tuple[ShardFailure, ...] = ()
     pending: tuple[PendingRecord, ...] = ()
     stopped: str = ""
+    phase: str = ""
 
     @property
     def complete(self) -> bool:
@@ -57,9 +60,14 @@ class RunSummary:
         return by_count(sum((Counter(record.failed) for record in self.pending), Counter()))
 
     @property
-    def text(self) -> str:
-        """The end of a run, or its state, in a few lines."""
+    def state(self) -> str:
+        """What is done and what is not, in a few lines."""
         return "\n".join(_lines(self))
+
+    @property
+    def text(self) -> str:
+        """The end of a run: its state, and what to do about what is pending."""
+        return "\n".join([self.state, *_advice(self)])
 
 
 def summarize(
@@ -67,7 +75,9 @@ def summarize(
     journal: Journal,
     frames_per_second: float | None,
     failures: Sequence[ShardFailure] = (),
+    *,
     stopped: str = "",
+    phase: str = "",
 ) -> RunSummary:
     """Add up the journal."""
     records = journal.committed(plan.shards)
@@ -89,6 +99,7 @@ def summarize(
         failures=tuple(failures),
         pending=tuple(record for record in journal.postponed().values() if record.shard not in done),
         stopped=stopped,
+        phase=phase,
     )
 
 
@@ -102,6 +113,13 @@ def read_summary(out: Path) -> RunSummary:
     if plan is None:
         raise UsageError(f"{out.name}: not a run's folder (it has no {PLAN_FILE}); name the OUT of `normpipe run`")
     return summarize(plan, Journal(out, plan.fingerprint.digest), earlier_rate(out))
+
+
+def phases_done(out: Path) -> dict[str, int]:
+    """Shards that are done in each phase with a journal of its own, by the phase's name."""
+    folder = out / JOURNAL_FOLDER
+    found = sorted(path for path in folder.glob("*") if path.is_dir() and path.name != PENDING_FOLDER)
+    return {path.name: len(committed_names(path)) for path in found}
 
 
 def write_summary(out: Path, summary: RunSummary) -> None:
@@ -151,7 +169,8 @@ def _named(failed: Mapping[Reason, int]) -> dict[str, int]:
 
 
 def _lines(summary: RunSummary) -> Iterator[str]:
-    total = f"{summary.committed}/{summary.shards} shards committed: {summary.rows} rows, {summary.ok} ok"
+    phase = f"{summary.phase}: " if summary.phase else ""
+    total = f"{phase}{summary.committed}/{summary.shards} shards committed: {summary.rows} rows, {summary.ok} ok"
     failed = f", {sum(summary.failed.values())} failed ({spoken(summary.failed)})" if summary.failed else ""
     yield total + failed
     if summary.frames_per_second is not None:
@@ -181,6 +200,9 @@ def _what_is_pending(summary: RunSummary) -> Iterator[str]:
     more = len(summary.pending) - _SHOWN_SHARDS
     if more > 0:
         yield f"pending: and {more} more"
+
+
+def _advice(summary: RunSummary) -> Iterator[str]:
     if summary.held:
         yield (
             f"{sum(summary.held.values())} rows failed for reasons that may pass ({spoken(summary.held)}): put that right, "
@@ -188,4 +210,5 @@ def _what_is_pending(summary: RunSummary) -> Iterator[str]:
         )
     if summary.stopped:
         yield summary.stopped
-    yield "not complete; the same `normpipe run` command takes up what is pending"
+    if not summary.complete:
+        yield "not complete; the same `normpipe run` command takes up what is pending"

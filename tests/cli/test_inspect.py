@@ -1,11 +1,16 @@
+import io
+import time
+
 import cv2
 import pytest
 from click.testing import CliRunner
 from fixtures.command import normpipe
-from fixtures.normalizers import GreyComposite
+from rich.console import Console
 
 from normpipe.cli import cli
 from normpipe.engine.lock import locked
+from normpipe.engine.progress import Progress, ProgressFile, read_progress
+from normpipe.records import Reason
 
 
 @pytest.fixture(scope="module")
@@ -15,9 +20,7 @@ def run_folder(shared, tmp_path_factory):
     for name in ("A000014", "A000022"):
         (folder / "photos" / f"{name}.jpg").write_bytes((shared / "data/congress-portraits" / f"{name}.jpg").read_bytes())
     (folder / "photos" / "Empty.jpg").write_bytes(b"")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("normpipe.stages.pairs_task.build_normalizer", lambda pipeline: GreyComposite())
-        result = CliRunner().invoke(cli, ["run", str(folder / "photos"), str(folder / "out")])
+    result = CliRunner().invoke(cli, ["run", str(folder / "photos"), str(folder / "out")])
     assert result.exit_code == 0, result.output
     return folder
 
@@ -29,6 +32,22 @@ def test_status_tells_counts_reasons_and_whether_a_run_is_alive(run_folder, caps
     assert "1/1 shards committed: 3 rows, 2 ok, 1 failed (empty_file 1)" in out
     with locked(run_folder / "out"):
         assert "a run is writing here now" in normpipe(capsys, "status", run_folder / "out")[1]
+
+
+def test_status_of_a_live_run_tells_rate_time_left_and_what_is_held(run_folder, capsys):
+    out, clock = run_folder / "out", iter([0.0, 0.0, *[10.0] * 99])
+    progress = Progress(100, Console(file=io.StringIO()), clock=lambda: next(clock))
+    progress.begin(100, shards=10)
+    progress.advance(40, 38, 2)
+    progress.hold("part-00003", {Reason.VANISHED: 2})
+    with locked(out), ProgressFile(out, progress):
+        while read_progress(out) is None:
+            time.sleep(0.01)
+        text = normpipe(capsys, "status", out)[1]
+    assert "40/100 rows" in text
+    assert "left, ok 38, failed 2" in text
+    assert "0/10 shards committed so far" in text
+    assert "held so far: part-00003 vanished 2" in text
 
 
 @pytest.mark.parametrize("command", [("status",), ("show", "x"), ("export", "target")])

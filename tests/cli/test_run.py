@@ -4,22 +4,17 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 from fixtures.command import normpipe
-from fixtures.normalizers import GreyComposite
 
 from normpipe.cli import cli
 from normpipe.engine.lock import locked
 from normpipe.shards.reader import iter_rows
 
 PORTRAITS = ("A000014", "A000022", "A000055")
-
-
-@pytest.fixture(autouse=True)
-def grey(monkeypatch):
-    monkeypatch.setattr("normpipe.stages.pairs_task.build_normalizer", lambda pipeline: GreyComposite())
 
 
 @pytest.fixture
@@ -42,6 +37,7 @@ def test_a_folder_becomes_a_run(photos, tmp_path, capsys):
         "manifest.parquet",
         "plan.json",
         "run.json",
+        "run.log",
         "shards",
     ]
 
@@ -99,7 +95,7 @@ def test_another_configuration_is_exit_code_3_and_named(photos, tmp_path, capsys
     normpipe(capsys, "run", photos, tmp_path / "out")
     code, _, err = normpipe(capsys, "run", photos, tmp_path / "out", "--set", "encode.quality=80")
     assert code == 3
-    assert "config.encode.quality: 92 -> 80" in err
+    assert "(encode.quality: 92 -> 80)" in err
 
 
 def test_a_second_live_run_is_exit_code_3(photos, tmp_path, capsys):
@@ -125,6 +121,83 @@ def test_a_dry_run_estimates_and_writes_nothing(photos, tmp_path, capsys):
     assert "4 rows in 1 shards, 1 of them pending" in out
     assert "nothing was written" in out
     assert not (tmp_path / "out").exists()
+
+
+def free(monkeypatch, size):
+    """A disk with so much room."""
+    monkeypatch.setattr("normpipe.stages.space.shutil.disk_usage", lambda folder: SimpleNamespace(free=size))
+
+
+def test_a_disk_without_room_is_told_before_the_work_and_by_the_estimate(photos, tmp_path, capsys, monkeypatch):
+    free(monkeypatch, 10_000)
+    code, out, err = normpipe(capsys, "run", photos, tmp_path / "out", "--dry-run")
+    assert code == 0
+    assert "of 0.0 MB free" in out
+    assert "warning: the disk of OUT has too little room" in err
+    code, _, err = normpipe(capsys, "run", photos, tmp_path / "out")
+    assert code == 0
+    assert "warning: 4 rows take at least 0 MB and the disk of OUT has 0 MB free" in err
+    assert "warning" not in normpipe(capsys, "run", photos, tmp_path / "out")[2]  # nothing is left to do
+    free(monkeypatch, 10_000_000)
+    assert "warning" not in normpipe(capsys, "run", photos, tmp_path / "new", "--limit", 1)[2]
+
+
+@pytest.fixture
+def incomplete(photos, tmp_path):
+    """A manifest that names a photo which is not there, and the options of a run on it."""
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("sample_id,uri\none,A000014.jpg\ngone,Gone.jpg\nthree,A000022.jpg\n")
+    return (manifest, tmp_path / "out", "--root", photos, "--shard-size", "1", "--set", "execution.retry_pause=0")
+
+
+def test_a_photo_that_is_away_holds_its_shard_until_it_is_back(incomplete, photos, tmp_path, capsys):
+    code, out, err = normpipe(capsys, "run", *incomplete)
+    assert code == 1
+    assert "part-00001: not committed: held for vanished 1" in err
+    assert "2/3 shards committed: 2 rows, 2 ok\n" in out
+    assert "pending: part-00001: held for vanished 1; tried once" in out
+    assert "--accept-failures" in out
+    code, out, _ = normpipe(capsys, "status", tmp_path / "out")
+    assert code == 0
+    assert "pending: part-00001: held for vanished 1; tried once" in out
+    (photos / "Gone.jpg").write_bytes((photos / "A000055.jpg").read_bytes())
+    code, out, _ = normpipe(capsys, "run", *incomplete)
+    assert code == 0
+    assert "3/3 shards committed: 3 rows, 3 ok\n" in out
+    log = (tmp_path / "out" / "run.log").read_text()
+    assert all(
+        word in log for word in (" started: ", " shard held: part-00001: vanished 1", " resumed: 1 of 3 ", " finished: ")
+    )
+    assert not any(private in log for private in ("gone", "Gone", str(tmp_path)))
+
+
+def test_failures_that_are_accepted_are_committed_and_may_be_retried(incomplete, photos, capsys):
+    code, out, _ = normpipe(capsys, "run", *incomplete, "--accept-failures")
+    assert code == 0
+    assert "3/3 shards committed: 3 rows, 2 ok, 1 failed (vanished 1)" in out
+    (photos / "Gone.jpg").write_bytes((photos / "A000055.jpg").read_bytes())
+    assert "1 failed" in normpipe(capsys, "run", *incomplete)[1]
+    code, out, _ = normpipe(capsys, "run", *incomplete, "--retry-failed")
+    assert code == 0
+    assert "3/3 shards committed: 3 rows, 3 ok\n" in out
+
+
+def test_a_replaced_photo_is_exit_code_3_and_its_id_can_be_hidden(photos, tmp_path, capsys):
+    normpipe(capsys, "run", photos, tmp_path / "out")
+    (photos / "A000014.jpg").write_bytes((photos / "A000022.jpg").read_bytes())
+    for options, shown in (((), True), (("--hash-ids",), False)):
+        code, _, err = normpipe(capsys, "run", photos, tmp_path / "out", *options)
+        assert code == 3
+        assert ("A000014" in err) == shown
+
+
+def test_the_faces_of_a_run_are_rendered_again(photos, tmp_path, capsys):
+    normpipe(capsys, "run", photos, tmp_path / "first")
+    options = ("--set", "normalize.detail=0")
+    code, _, err = normpipe(capsys, "run", photos, tmp_path / "again", "--faces", tmp_path / "first", *options)
+    assert code == 0, err
+    assert normpipe(capsys, "run", photos, tmp_path / "whole", *options)[0] == 0
+    assert _digests(tmp_path / "again") == _digests(tmp_path / "whole") != _digests(tmp_path / "first")
 
 
 @pytest.fixture(scope="module")
