@@ -3,11 +3,11 @@
     python benchmarks/scale.py --photos congress-portraits start --rows 10000000 --json start.json
     python benchmarks/scale.py --photos congress-portraits flat --rows 100000 --workers 2 --json flat.json
 
-The photos are repeated under ids of their own until the manifest has the rows asked for. **start** gives the manifest to
-`normpipe run`, takes the time until the plan is written, until the first shard is started and, with `--until committed`, until
-it is committed, ends the run with SIGTERM, and tells the most memory that the driver and each of its processes ever held.
-**flat** lets the run end and fits lines to memory over rows done, without the first part, in which caches and allocators fill:
-their slopes say what ten thousand more rows cost. Memory is that of /proc (Linux).
+The photos are repeated at random, under ids of their own, until the manifest has the rows asked for. **start** gives the
+manifest to `normpipe run`, takes the time until the plan is written, until the first shard is started and, with
+`--until committed`, until it is committed, ends the run with SIGTERM, and tells the most memory that the driver and each of its
+processes ever held. **flat** lets the run end and fits lines to memory over rows done, without the first part, in which caches
+and allocators fill: their slopes say what ten thousand more rows cost. Memory is that of /proc (Linux).
 """
 
 import json
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -104,24 +104,30 @@ class Flat:
 
 
 def write_repeated(photos: Path, rows: int, target: Path) -> None:
-    """Write a manifest of `rows` rows that names every photo many times, each time under another id."""
+    """Write a manifest of `rows` rows that name photos at random, each row under an id of its own, with labels at random."""
     names = build_folder(Root(str(photos))).table["uri"].combine_chunks()
     subjects = pa.array([f"person-{number:05d}" for number in range(len(names))])
-    emotions = pa.array(EMOTIONS)
-    with pq.ParquetWriter(
-        target, pa.schema([(name, pa.string()) for name in ("sample_id", "uri", "subject", "emotion")])
-    ) as out:
+    random = np.random.default_rng(0)
+    with ExitStack() as stack:
+        writer: pq.ParquetWriter | None = None
         for start in range(0, rows, _BLOCK_ROWS):
-            numbers = np.arange(start, min(start + _BLOCK_ROWS, rows))
-            uris = names.take(pa.array(numbers % len(names)))
-            suffixes = pc.utf8_lpad(pa.array(numbers).cast(pa.string()), 9, "0")
-            columns = {
-                "sample_id": pc.binary_join_element_wise(uris, suffixes, "#"),
-                "uri": uris,
-                "subject": subjects.take(pa.array(numbers % len(names))),
-                "emotion": emotions.take(pa.array(numbers % len(EMOTIONS))),
-            }
-            out.write_table(pa.table(columns))
+            count = min(_BLOCK_ROWS, rows - start)
+            chosen = pa.array(random.integers(len(names), size=count))
+            numbers = pc.utf8_lpad(pa.array(np.arange(start, start + count)).cast(pa.string()), 9, "0")
+            block = pa.table(
+                {
+                    "sample_id": pc.binary_join_element_wise(names.take(chosen), numbers, "#"),
+                    "uri": names.take(chosen),
+                    "subject": subjects.take(chosen),
+                    "emotion": pa.array(EMOTIONS).take(pa.array(random.integers(len(EMOTIONS), size=count))),
+                    "valence": random.uniform(-1, 1, count).astype(np.float32),
+                    "arousal": random.uniform(-1, 1, count).astype(np.float32),
+                    "au_occurrence_12": random.integers(2, size=count, dtype=np.int8),
+                    "au_intensity_12": random.uniform(0, 5, count).astype(np.float32),
+                }
+            )
+            writer = writer or stack.enter_context(pq.ParquetWriter(target, block.schema))
+            writer.write_table(block)
 
 
 @contextmanager

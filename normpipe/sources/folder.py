@@ -18,6 +18,7 @@ from normpipe.sources.failures import DECODE_ERRORS, FILE_ERRORS
 from normpipe.sources.manifest import manifest_table
 from normpipe.sources.media import Kind, is_animated, kind_of_name
 from normpipe.sources.root import Root
+from normpipe.sources.rows import BATCH_ROWS
 from normpipe.sources.video import FrameTime, Sampling, open_clip
 
 PATH_FIELDS = ("subject", "sequence", "emotion", "split", "dataset")
@@ -92,9 +93,7 @@ def build_folder(
     pattern = _compiled(labels.pattern)
     emotions = EmotionNames(labels.emotions)
     uris, hidden, other = _media(root, glob)
-    rows: dict[str, list[object]] = {
-        name: [] for name in ("sample_id", "uri", "frame", "pts", "timestamp", "emotion_raw", *PATH_FIELDS)
-    }
+    rows = _Rows()
     stills = clips = broken = unmatched = 0
     for uri in uris:
         still = _is_still(root, uri)
@@ -118,17 +117,49 @@ def build_folder(
             times, sound = clip_times(root, uri, sampling)
             broken += not sound
         for time in times:
-            rows["sample_id"].append(uri if still else frame_id(uri, time.frame))
-            rows["uri"].append(uri)
-            rows["frame"].append(None if still else time.frame)
-            rows["pts"].append(time.pts)
-            rows["timestamp"].append(time.timestamp)
-            for name in ("emotion_raw", *PATH_FIELDS):
-                rows[name].append(values.get(name))
+            if still:
+                rows.add(uri, uri, None, None, None, values)
+            else:
+                rows.add(frame_id(uri, time.frame), uri, time.frame, time.pts, time.timestamp, values)
     emotions.raise_if_unknown()
     if uris and unmatched == stills + clips and pattern is not None:
         raise UsageError(f"--pattern matches no path, such as {uris[0]!r}")
-    return FolderManifest(manifest_table(rows, len(rows["uri"])), stills, clips, broken, hidden, other, unmatched)
+    return FolderManifest(rows.table(), stills, clips, broken, hidden, other, unmatched)
+
+
+class _Rows:
+    """Rows on their way into a table; Python objects, which take ten times the memory, only of the last ones."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, list[object]] = {
+            name: [] for name in ("sample_id", "uri", "frame", "pts", "timestamp", "emotion_raw", *PATH_FIELDS)
+        }
+        self._tables: list[pa.Table] = []
+
+    def add(
+        self,
+        sample_id: str,
+        uri: str,
+        frame: int | None,
+        pts: int | None,
+        timestamp: float | None,
+        values: Mapping[str, str | None],
+    ) -> None:
+        given = (sample_id, uri, frame, pts, timestamp)
+        labels = (values.get(name) for name in ("emotion_raw", *PATH_FIELDS))
+        for column, value in zip(self._columns.values(), (*given, *labels), strict=True):
+            column.append(value)
+        if len(self._columns["uri"]) == BATCH_ROWS:
+            self._flush()
+
+    def table(self) -> pa.Table:
+        self._flush()
+        return pa.concat_tables(self._tables)
+
+    def _flush(self) -> None:
+        self._tables.append(manifest_table(self._columns, len(self._columns["uri"])))
+        for column in self._columns.values():
+            column.clear()
 
 
 def clip_times(root: Root, uri: str, sampling: Sampling) -> tuple[list[FrameTime], bool]:

@@ -114,7 +114,7 @@ def iterate_manifest(
     Args:
         path: Parquet, CSV, TSV or JSONL file.
         problems: Receives what is malformed; such rows are left out, such values null.
-        batch_rows: Most rows in a batch.
+        batch_rows: Most rows in a batch, at most rows.BATCH_ROWS.
         limit: Only the first rows.
 
     Yields:
@@ -142,7 +142,7 @@ def manifest_table(columns: Mapping[str, Sequence[object] | pa.Array], rows: int
     """Table in MANIFEST_SCHEMA from the columns that a source fills; the others are null."""
     return pa.table(
         [
-            pa.nulls(rows, field.type) if field.name not in columns else _array(columns[field.name], field.type)
+            _array(columns[field.name], field.type) if field.name in columns else _null_column(rows, field.type)
             for field in MANIFEST_SCHEMA
         ],
         schema=MANIFEST_SCHEMA,
@@ -250,16 +250,21 @@ def _conform_batch(rows: RowBatch, problems: Problems) -> pa.RecordBatch:
     arrays = [
         conform(rows.columns[field.name], field, rows.numbers, problems)
         if field.name in rows.columns
-        else _nulls(count, field.type)
+        else _null_block(field.type).slice(0, count)
         for field in MANIFEST_SCHEMA
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=MANIFEST_SCHEMA)
 
 
-@lru_cache(maxsize=32)
-def _nulls(count: int, kind: pa.DataType) -> pa.Array:
-    """One array for all columns of a type that a file lacks, batch after batch."""
-    return pa.nulls(count, kind)
+def _null_column(count: int, kind: pa.DataType) -> pa.ChunkedArray:
+    """A column that is not there: one block of nulls, shared by all such columns of a type, over and over."""
+    block = _null_block(kind)
+    return pa.chunked_array([block.slice(0, min(BATCH_ROWS, count - start)) for start in range(0, count, BATCH_ROWS)], kind)
+
+
+@lru_cache
+def _null_block(kind: pa.DataType) -> pa.Array:
+    return pa.nulls(BATCH_ROWS, kind)
 
 
 def _array(values: Sequence[object] | pa.Array, kind: pa.DataType) -> pa.Array:

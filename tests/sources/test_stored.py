@@ -136,22 +136,22 @@ def test_rows_are_found_by_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_rows_pass_through_a_bounded_memory(tmp_path: Path) -> None:
-    """Thirty batches with every label filled take the memory of a few."""
+    """Twelve batches with every label filled take the memory of a few."""
     columns: dict[str, object] = {f"au_intensity_{au:02d}": pa.array([1.5] * BATCH_ROWS, pa.float32()) for au in ACTION_UNITS}
     size = BATCH_ROWS * 4 * len(ACTION_UNITS)
     taken: list[int] = []
 
     class Endless:
         def batches(self, limit: int | None = None) -> Iterator[pa.RecordBatch]:
-            for number in range(30):
+            for number in range(12):
                 ids = pa.array([f"{number}-{row}" for row in range(BATCH_ROWS)])
                 table = manifest_table({**columns, "sample_id": ids, "uri": ids}, BATCH_ROWS)
                 taken.append(pa.total_allocated_bytes())
                 yield from table.to_batches()
 
     stored = store_manifest(Endless(), tmp_path / "m.parquet")
-    assert stored.rows == 30 * BATCH_ROWS
-    assert max(taken[3:]) - taken[0] < 8 * size
+    assert stored.rows == 12 * BATCH_ROWS
+    assert max(taken[3:]) - taken[0] < 6 * size
 
 
 def test_equal_hashes_are_not_equal_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
