@@ -1,10 +1,13 @@
 """Between analyze and render, with `normalize.own_neutral`: each subject's own face without expression.
 
-The neutral face of a subject is the mean of its frames, seen from the front, frames that the manifest labels neutral counting
+The neutral face of a subject is the mean of its frames, seen from the front; frames that the manifest labels neutral count
 alone where there are any. A mean of few frames is mostly their expression, so it comes with a weight: the share of a normal
-prior's posterior mean that the data have, `n / (n + k)`, k the ratio of the variance within a subject to that between subjects.
-A normalizer moves its own point of zero expression by that share towards the subject's mean; for a subject with many frames it
-is replaced, for one with a single still it hardly moves. Frames of one clip resemble each other and count less.
+prior's posterior mean that the data have, `evidence / (evidence + 1)`. A normalizer moves its own point of zero expression by
+that share towards the subject's mean: all the way for a subject with many frames, hardly for one with a single still.
+
+Evidence counts in frames labelled neutral, since for those the variance within and between subjects is about the same. Other
+frames count far less than their variance says: people who smile in one photo smile in the next, and the mean would take
+that smile for their face. The figures below are from photos of subjects with neutral and other labels.
 
 Source: the posterior mean of a normal mean, as in Gelman et al., Bayesian data analysis, 3rd ed., section 2.5.
 """
@@ -39,14 +42,11 @@ _SCHEMA = pa.schema(
     ]
 )
 
-_WITHIN_TO_BETWEEN = 2.0
-"""Variance of frontal landmarks within people over that between them."""
+_OTHER_FRAME = 1 / 8
+"""Evidence of a frame that is not labelled neutral."""
 
-_CLIP_FRAME = 1 / 25
-"""What a further frame of the same clip counts: about a second passes until a face does something else."""
-
-_NEUTRAL_FRAME = 10.0
-"""What a frame labelled neutral counts: it lacks the expression that makes others vary."""
+_CLIP_FRAME = _OTHER_FRAME / 25
+"""Evidence of a further frame of the same clip: about a second passes until a face does something else."""
 
 _FRONTAL = 25.0
 """Degrees of yaw or pitch at which a frame counts 1/e: landmarks on the far side of a turned head are guessed."""
@@ -70,7 +70,7 @@ class Neutrals:
 
 @dataclass(slots=True)
 class _Sums:
-    """Weighted sum of frontal shapes. `evidence` is what the frames count."""
+    """Weighted sum of frontal shapes, and how much it tells."""
 
     shape: NDArray[np.float64] = field(default_factory=lambda: np.zeros((LANDMARK_COUNT, 3)))
     weight: float = 0.0
@@ -115,9 +115,9 @@ def write_neutrals(faces: FacesTable, manifest: Path, target: Path) -> str:
         sums = subjects.setdefault((dataset, subject), _Subject())
         shape = frontal_shape(face.landmarks)
         if emotion == "neutral":
-            sums.neutral.add(shape, weight, _NEUTRAL_FRAME)
+            sums.neutral.add(shape, weight, 1.0)
         else:
-            sums.other.add(shape, weight, _CLIP_FRAME if is_clip and uri == last_uri else 1.0)
+            sums.other.add(shape, weight, _CLIP_FRAME if is_clip and uri == last_uri else _OTHER_FRAME)
             last_uri = uri
     return _write(subjects, target)
 
@@ -156,7 +156,7 @@ def _write(subjects: Mapping[Subject, _Subject], target: Path) -> str:
     for (dataset, subject), both in sorted(subjects.items(), key=lambda item: (item[0][0] or "", item[0][1])):
         sums = both.neutral if both.neutral.frames else both.other
         mean = (sums.shape / sums.weight).astype(np.float32)
-        weight = sums.evidence / (sums.evidence + _WITHIN_TO_BETWEEN)
+        weight = sums.evidence / (sums.evidence + 1)
         rows.append(
             {
                 "dataset": dataset,
