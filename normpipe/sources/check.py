@@ -67,16 +67,17 @@ class Checker:
 
     def _check_uris(self, column: pa.Array, numbers: Sequence[int]) -> None:
         looked_at = column if self._root is not None else column.filter(pc.match_substring_regex(column, _SUSPECT_URI))
-        for uri in pc.unique(looked_at.drop_null()).to_pylist():
-            try:
-                uri_to_path(uri)
-                missing = self._root is not None and uri and not self._exists(uri)
-            except UsageError:
-                if uri:
-                    self._problems.add(numbers[pc.index(column, uri).as_py()], f"uri: {shown(uri)} is no path below ROOT")
-                continue
-            if missing:
-                self._problems.add(numbers[pc.index(column, uri).as_py()], f"uri: there is no file {shown(uri)} below ROOT")
+        for uri in filter(None, pc.unique(looked_at).to_pylist()):
+            complaint = self._complaint(uri)
+            if complaint:
+                self._problems.add(numbers[pc.index(column, uri).as_py()], f"uri: {complaint}")
+
+    def _complaint(self, uri: str) -> str | None:
+        try:
+            uri_to_path(uri)
+        except UsageError:
+            return f"{shown(uri)} is no path below ROOT"
+        return None if self._root is None or self._exists(uri) else f"there is no file {shown(uri)} below ROOT"
 
     def _exists(self, uri: str) -> bool:
         assert self._root is not None

@@ -17,13 +17,14 @@ from PIL import Image
 
 from normpipe.batches import FrameRef
 from normpipe.config import Decode
+from normpipe.errors import UsageError
 from normpipe.records import Failure, Reason
 from normpipe.sources import retries
 from normpipe.sources.failures import DECODE_ERRORS, decode_failure
 from normpipe.sources.folder import build_folder
-from normpipe.sources.manifest import frame_refs
+from normpipe.sources.manifest import check_manifest, frame_refs
 from normpipe.sources.retries import ResumingFile, retried
-from normpipe.sources.root import Root
+from normpipe.sources.root import Root, existing_root
 from normpipe.sources.video import open_clip
 from normpipe.stages.decode import decode
 
@@ -206,3 +207,15 @@ def test_a_missing_file_costs_one_call(media: Path) -> None:
     FlakyFileSystem.calls.clear()
     assert not root.exists("none.jpg")
     assert FlakyFileSystem.calls.total() == 1
+
+
+def test_a_root_that_cannot_be_listed_is_one_clear_line(media: Path, tmp_path: Path) -> None:
+    table = tmp_path / "m.csv"
+    table.write_text("sample_id,uri\na,0/0.jpg\nb,0/none.jpg\n")
+    root = Root(f"flaky://{media}")
+    FlakyFileSystem.begin(one_in=0)
+    assert check_manifest(table, root).first == [(3, "uri: there is no file '0/none.jpg' below ROOT")]
+    FlakyFileSystem.begin(one_in=1)
+    for call in (lambda: check_manifest(table, root), lambda: build_folder(root), lambda: existing_root(root.url)):
+        with pytest.raises(UsageError, match="cannot be"):
+            call()
