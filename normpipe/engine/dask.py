@@ -28,7 +28,7 @@ from normpipe.engine.serial import DEADLINE_SECONDS
 from normpipe.engine.signals import held_back
 from normpipe.engine.supervisor import Supervisor, SupervisorClosedError, pack
 from normpipe.engine.tasks import Advance, Event, Observe, Shard
-from normpipe.engine.window import Progress, Window, packed
+from normpipe.engine.window import Progress, Window, is_connected, packed
 from normpipe.engine.work import Outcome, Work, describe
 from normpipe.errors import NormpipeError, UsageError
 
@@ -78,7 +78,7 @@ class DaskExecutor:
                 _register(client, _SupervisorPlugin(pack(work), self.deadline, resources, name))
                 yield from window.run(shards)
             finally:
-                if self.scheduler is not None:
+                if self.scheduler is not None and is_connected(client):
                     client.unregister_worker_plugin(name)
 
     @contextmanager
@@ -145,11 +145,8 @@ class _SupervisorPlugin(WorkerPlugin):
     def do(self, shard: Shard) -> Outcome:
         """Run a shard, from the worker's own thread."""
         assert self._supervisor is not None, "only workers that offer the resources are given shards"
-        return self._supervisor.do(
-            shard,
-            lambda *counts: self._tell(Progress(shard, *counts)),
-            self._tell,
-        )
+        attempt = secrets.token_hex(4)
+        return self._supervisor.do(shard, lambda *counts: self._tell(Progress(shard, attempt, *counts)), self._tell)
 
     def _tell(self, told: Progress | Event) -> None:
         self._worker.log_event(self.name, packed(told))
@@ -195,7 +192,7 @@ def _quieten() -> None:
 
     For good: its thread may log after everything has been closed. What fails in a run is told by its outcomes.
     """
-    for name in ("tornado.application", "asyncio", "distributed"):
+    for name in ("tornado.application", "asyncio", "distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 

@@ -71,7 +71,7 @@ class Supervisor:
         self._deadline = deadline
         self._child: _Child | None = None
         self._closed = False
-        self._turn = threading.Lock()
+        self._turn, self._closing = threading.Lock(), threading.Lock()
         # Linux ends a child with the *thread* that started it, so that must be one that lives as long as the supervisor.
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="supervisor")
 
@@ -104,12 +104,16 @@ class Supervisor:
 
     def close(self) -> None:
         """End the child, within a few seconds and whatever it is doing."""
-        self._closed = True
-        self._starter.shutdown()
-        if self._child is not None:
-            self._child.end()
-            with self._turn:
-                self._child.close()
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+            self._starter.submit(lambda: None).result()  # a start that is under way has come to its end
+            if self._child is not None:
+                self._child.end()
+                with self._turn:
+                    self._child.close()
+            self._starter.shutdown()
 
     def _do(self, shard: Shard, advance: Advance, observe: Observe) -> Outcome:
         excluded: dict[int, Reason] = {}
@@ -181,12 +185,8 @@ class Supervisor:
     def _ready_child(self) -> "_Child":
         if self._child is not None and self._child.is_alive:
             return self._child
-        if self._closed:
-            raise SupervisorClosedError
         try:
             self._starter.submit(self._start).result()
-        except RuntimeError as error:  # the thread takes no more work
-            raise SupervisorClosedError from error
         except OSError as error:
             raise NormpipeError(f"cannot start a process: {error.strerror}") from error
         child = self._child
@@ -202,6 +202,8 @@ class Supervisor:
         return child
 
     def _start(self) -> None:
+        if self._closed:
+            raise SupervisorClosedError
         self._child = _Child(self._work)
 
     def _hear(self, child: "_Child", deadline: float) -> Answer:
@@ -233,8 +235,8 @@ class _Child:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process has not ended."""
-        return self._process.poll() is None
+        """Whether the process has not ended and was not given up."""
+        return not self._channel.closed and self._process.poll() is None
 
     def send(self, command: Command) -> None:
         """Send a command; that the child is dead comes out on hearing from it."""

@@ -15,8 +15,8 @@ Advance = Callable[[int, int, int], None]
 """Called by a task as it goes, with what came since the last call: input rows done, output rows ok, output rows failed.
 
 Input rows are counted in their order, so that the engine knows where a process died. Three zeros say that the task is alive: a
-process from which nothing is heard for the deadline is taken for hung. The engine itself passes negative numbers
-on when it takes a shard's count back, because the shard starts over or is not committed.
+process from which nothing is heard for the deadline is taken for hung. The engine itself passes negative numbers on when it
+takes a shard's count back, because the shard starts over or is not committed.
 """
 
 
@@ -79,6 +79,7 @@ class EventKind(StrEnum):
     PROBING = "probing"
     EXCLUDED = "row excluded"
     NO_CULPRIT = "no single row does it"
+    LOST = "worker lost"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,14 @@ import pickle
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
 from distributed import Client, Future, KilledWorker
 
 from normpipe.engine.tally import Tally
-from normpipe.engine.tasks import Advance, Event, Observe, Shard
+from normpipe.engine.tasks import Advance, Event, EventKind, Observe, Shard
 from normpipe.engine.work import Outcome, ShardFailure, describe
 from normpipe.errors import NormpipeError
 
@@ -29,9 +30,10 @@ _MOST_KILLED = 3
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a task told its Advance of a shard."""
+    """What a task told its Advance of a shard, in an attempt of which no other has the name."""
 
     shard: Shard
+    attempt: str
     done: int
     ok: int
     failed: int
@@ -44,10 +46,11 @@ def packed(told: Progress | Event) -> bytes:
 
 @dataclass(slots=True)
 class _Out:
-    """A shard that is out."""
+    """A shard that is out, and the attempt at it that was last heard of."""
 
     shard: Shard
     tally: Tally
+    attempt: str = ""
     killed: int = 0
 
 
@@ -122,7 +125,8 @@ class Window:
                         f"no worker has been there for {_GONE_SECONDS:.0f} s; start some and give the same command to resume"
                     )
         finally:
-            self._client.cancel(list(self._futures))
+            if is_connected(self._client):
+                self._client.cancel(list(self._futures))
 
     def _submit(self, out: _Out) -> None:
         future = self._client.submit(self._do, out.shard, pure=False, resources=self._resources)
@@ -143,9 +147,16 @@ class Window:
         elif item.shard.index not in self._out:
             return  # told by a worker that was taken for dead
         elif isinstance(item, Progress):
-            self._out[item.shard.index].tally.add(item.done, item.ok, item.failed)
+            self._count(self._out[item.shard.index], item)
         else:
             self._observe(item)
+
+    def _count(self, out: _Out, told: Progress) -> None:
+        if out.attempt not in ("", told.attempt):
+            out.tally.reset()
+            self._observe(Event(EventKind.LOST, out.shard, None, "done again elsewhere"))
+        out.attempt = told.attempt
+        out.tally.add(told.done, told.ok, told.failed)
 
     def _outcome(self, future: "Future[Outcome]") -> Outcome | None:
         """What became of a shard; None while that is not known yet."""
@@ -155,7 +166,7 @@ class Window:
         if future.status == "finished":
             try:
                 outcome = future.result(timeout=_LOOK_SECONDS)
-            except TimeoutError:  # the worker died with the record; the shard will be done again
+            except (OSError, CancelledError):  # the worker has died with the record, or the scheduler; its next word tells
                 future.add_done_callback(self._arrived.put)
                 return None
             del self._futures[future]
@@ -171,6 +182,11 @@ class Window:
             self._submit(out)
             return None
         return ShardFailure(out.shard, "its workers were killed again and again; have they enough memory?")
+
+
+def is_connected(client: Client) -> bool:
+    """Whether the scheduler can be told anything; trying takes a minute when it is gone."""
+    return bool(client.status == "running")
 
 
 def _scheduler_is_gone() -> NormpipeError:

@@ -101,6 +101,8 @@ def describe(error: BaseException) -> str:
         return os.strerror(error.errno)
     if isinstance(error, MemoryError):
         return "out of memory"
+    if isinstance(error, ModuleNotFoundError) and error.name is not None:
+        return f"the module {error.name} is not installed"
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(_PACKAGE)]
     place = f" at {Path(own[-1].filename).relative_to(_PACKAGE.parent)}:{own[-1].lineno}" if own else ""
     return f"{type(error).__name__}{place}"

@@ -1,10 +1,14 @@
 """Real clusters, whose workers and children really die."""
 
+import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import psutil
 import pytest
@@ -116,6 +120,7 @@ def test_a_worker_killed_in_mid_run_costs_nothing(tmp_path):
     assert rows_in(tmp_path) == [f"{row}" for row in range(80)]
     assert finished.committed == list(range(10))
     assert finished.counts == [80, 80, 0]
+    assert {event.kind for event in finished.events} <= {EventKind.LOST}
     assert not killed[0].is_running()
 
 
@@ -134,6 +139,7 @@ def test_a_stopped_worker_is_replaced(tmp_path, monkeypatch):
     stopper.join()
     assert rows_in(tmp_path) == [f"{row}" for row in range(40)]
     assert finished.committed == list(range(10))
+    assert finished.counts == [40, 40, 0]
 
 
 @pytest.mark.slow
@@ -185,6 +191,35 @@ def test_a_run_whose_workers_are_all_gone_says_so(tmp_path, monkeypatch):
         threading.Thread(target=take_away).start()
         with pytest.raises(NormpipeError, match="no worker has been there for 2 s"):
             run(task, plan_of(4, 2), DaskExecutor(1, cluster.scheduler_address))
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_dies_ends_the_run_with_one_line(tmp_path, capfd):
+    file = tmp_path / "scheduler.json"
+    common = ["--scheduler-file", str(file), "--no-dashboard"]
+    surroundings = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    programs = [
+        subprocess.Popen(
+            [sys.executable, "-m", f"distributed.cli.dask_{name}", *common, *options],
+            stderr=subprocess.DEVNULL,
+            env=surroundings,
+        )
+        for name, options in (("scheduler", ["--host", "127.0.0.1", "--port", "0"]), ("worker", ["--nthreads", "1"]))
+    ]
+    task = Slow(tmp_path)
+
+    def kill_the_scheduler():
+        eventually(lambda: task.done)
+        programs[0].kill()
+
+    threading.Thread(target=kill_the_scheduler).start()
+    with pytest.raises(NormpipeError, match="the Dask scheduler is gone"):
+        run(task, plan_of(200, 5), DaskExecutor(1, f"file:{file}"))
+    for program in programs:
+        program.terminate()
+        program.wait()
+    assert not children_of(task)
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.slow

@@ -49,8 +49,8 @@ def out(tmp_path):
 
 
 @contextmanager
-def supervised(task, deadline=20.0, **work):
-    with Supervisor(pack(Work(task, Journal(task.out, "digest"), **work)), deadline) as supervisor:
+def supervised(task, deadline=20.0):
+    with Supervisor(pack(Work(task, Journal(task.out, "digest"))), deadline) as supervisor:
         yield supervisor
 
 
