@@ -47,8 +47,7 @@ class Groups:
 
     def sums(self, values: NDArray[np.floating]) -> Doubles:
         """(g, k) sums of (n, k) values, in float64."""
-        columns = [np.bincount(self.index, column.astype(np.float64), len(self)) for column in values.T]
-        return np.stack(columns, axis=1) if columns else np.zeros((len(self), 0))
+        return summed(self.index, values, len(self))
 
     def centred(self, values: NDArray[np.floating]) -> Floats:
         """(n, k) float32: values minus the mean of their group."""
@@ -59,6 +58,14 @@ class Groups:
             means = self.sums(block) / self.counts[:, None]
             centred[:, part] = block - means[self.index]
         return centred
+
+
+def summed(index: Indices, values: NDArray[np.floating], size: int) -> Doubles:
+    """(size, k) float64 sums of (n, k) values by their (n,) index."""
+    sums = np.zeros((size, values.shape[1]))
+    for number, column in enumerate(values.T):
+        sums[:, number] = np.bincount(index, column.astype(np.float64), size)
+    return sums
 
 
 def row_order(ids: Names) -> Indices:

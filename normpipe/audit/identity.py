@@ -14,11 +14,11 @@ from normpipe.audit.groups import UNKNOWN, Doubles, Floats, Groups, Mask, sample
 from normpipe.audit.intervals import Bootstrap, measured
 from normpipe.audit.pairs import Pairs, Rows, comparable_people
 
-_CHUNK = 4096
+_CHUNK = 2048
 _PROBES = 2000
 _PROBE_CHUNK = 64
-_TIE = 1e-6
-"""Cosines this close are one: they are sums of float32 products."""
+_DECIMALS = 6
+"""Of cosines: below it is the rounding of float32, by which equal images would not tie."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +81,12 @@ def verification(scores: Doubles, pairs: Pairs, bootstrap: Bootstrap) -> Verific
 def cosines(left: Floats, right: Floats, pairs: Pairs) -> Doubles:
     """(m,) cosine between `left[first]` and `right[second]`; 0 where a vector is zero."""
     scores = np.empty(len(pairs.first))
+    lengths = [np.sqrt(np.einsum("nk,nk->n", side, side)).astype(np.float64) for side in (left, right)]
+    scale = np.maximum(lengths[0][pairs.first] * lengths[1][pairs.second], np.finfo(np.float32).tiny)
     for start in range(0, len(scores), _CHUNK):
         part = slice(start, start + _CHUNK)
-        one, two = left[pairs.first[part]].astype(np.float64), right[pairs.second[part]].astype(np.float64)
-        length = np.sqrt(np.einsum("nk,nk->n", one, one) * np.einsum("nk,nk->n", two, two))
-        scores[part] = np.einsum("nk,nk->n", one, two) / np.where(length > 0, length, 1)
-    return scores
+        scores[part] = np.einsum("nk,nk->n", left[pairs.first[part]], right[pairs.second[part]])
+    return np.asarray(np.round(scores / scale, _DECIMALS))
 
 
 def finite_rows(vectors: Floats) -> Mask:
@@ -122,7 +122,7 @@ def rank_one(vectors: Floats, rows: Rows, bootstrap: Bootstrap, *, probes: int =
         own = people.index[chunk, None] == people.index
         similarity = unit[chunk] @ unit.T
         similarity[~allowed] = -np.inf
-        nearest = similarity >= similarity.max(axis=1, keepdims=True) - _TIE
+        nearest = similarity >= similarity.max(axis=1, keepdims=True) - 10.0**-_DECIMALS
         nearest &= allowed
         part = slice(start, start + len(chunk))
         hits[part] = (nearest & own).sum(axis=1) / np.maximum(nearest.sum(axis=1), 1)
@@ -137,26 +137,40 @@ def rank_one(vectors: Floats, rows: Rows, bootstrap: Bootstrap, *, probes: int =
 
 
 def _roc_statistic(scores: Doubles, pairs: Pairs) -> Callable[[Doubles], Doubles]:
-    """AUC and equal error rate as a function of how often each person was drawn."""
-    order = np.argsort(scores, kind="stable")
-    ordered = scores[order]
-    same, base, owners = pairs.same[order], pairs.weights[order], pairs.owners[order]
-    ends = np.flatnonzero(np.concatenate([ordered[1:] != ordered[:-1], [True]]))
-    one, two = owners[:, 0], owners[:, 1]
+    """AUC and equal error rate as a function of how often each person was drawn: sorted once, summed in every draw."""
+    thresholds = np.unique(scores)
+    same, different = (np.flatnonzero(kind)[np.argsort(scores[kind], kind="stable")] for kind in (pairs.same, ~pairs.same))
+    # Pairs up to and with each threshold, after a threshold below all scores; how many different pairs each same pair beats.
+    rejected_at, accepted_at = (
+        np.concatenate([[0], np.searchsorted(scores[kind], thresholds, side="right")]) for kind in (same, different)
+    )
+    below, beaten = (np.searchsorted(scores[different], scores[same], side=side) for side in ("left", "right"))
+    same_weights, different_weights = pairs.weights[same], pairs.weights[different]
+    owner, (one, two) = pairs.owners[same, 0], pairs.owners[different].T
 
     def statistic(drawn: Doubles) -> Doubles:
         """(2,)."""
-        weight = base * drawn[one]
-        accepted = np.concatenate([[0.0], np.cumsum(np.where(same, 0.0, weight * drawn[two]))[ends]])
-        rejected = np.concatenate([[0.0], np.cumsum(np.where(same, weight, 0.0))[ends]])
+        hits = same_weights * drawn[owner]
+        rejected = np.concatenate([[0.0], np.cumsum(hits)])
+        accepted = np.concatenate([[0.0], np.cumsum(different_weights * drawn[one] * drawn[two])])
         if rejected[-1] <= 0 or accepted[-1] <= 0:
             return np.full(2, np.nan)
-        # From a threshold below all scores to one above: same pairs rejected, different pairs accepted.
-        misses, alarms = rejected / rejected[-1], 1 - accepted / accepted[-1]
-        auc = float(np.diff(misses) @ (1 - (alarms[1:] + alarms[:-1]) / 2))
-        gap = misses - alarms
-        above = int(np.argmax(gap >= 0))
-        step = -gap[above - 1] / (gap[above] - gap[above - 1])
-        return np.array([auc, misses[above - 1] + step * (misses[above] - misses[above - 1])])
+        auc = hits @ (accepted[below] + accepted[beaten]) / (2 * rejected[-1] * accepted[-1])
+
+        def rates(place: int) -> tuple[float, float]:
+            """Same pairs rejected and different pairs accepted at a threshold."""
+            return (
+                float(rejected[rejected_at[place]] / rejected[-1]),
+                float(1 - accepted[accepted_at[place]] / accepted[-1]),
+            )
+
+        low, high = 0, len(thresholds)
+        while high - low > 1:  # misses rise and alarms fall with the threshold: bisect for where they meet
+            middle = (low + high) // 2
+            misses, alarms = rates(middle)
+            low, high = (low, middle) if misses >= alarms else (middle, high)
+        (misses, alarms), (more, fewer) = rates(low), rates(high)
+        step = (alarms - misses) / ((more - misses) + (alarms - fewer))
+        return np.array([auc, misses + step * (more - misses)])
 
     return statistic
