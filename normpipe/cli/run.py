@@ -171,7 +171,7 @@ def normalize(input_path: str, out: Path, pipeline: Pipeline, options: Options |
 def show_estimate(input_path: str, out: Path, pipeline: Pipeline, options: Options) -> None:
     """Print what the run would take."""
     limit_environment()
-    from normpipe.stages.pairs_run import estimate
+    from normpipe.stages.estimate import estimate
     from normpipe.stages.space import free_bytes
 
     found, free = estimate(_plan(input_path, out, pipeline, options)), free_bytes(out)

@@ -66,6 +66,7 @@ class FacesTable:
         folder: Its subfolder with the parts.
         rows: Rows of the manifest.
         shard_size: Manifest rows of a part.
+        digest: Hex digest that tells these faces from others.
         tracked: Whether `tracks/` chooses among them.
         smoothing: Neighbouring frames on either side that steady a tracked face's landmarks.
     """
@@ -74,8 +75,14 @@ class FacesTable:
     folder: str
     rows: int
     shard_size: int
+    digest: str
     tracked: bool = False
     smoothing: int = 0
+
+    @property
+    def parts(self) -> int:
+        """Number of parts."""
+        return -(-self.rows // self.shard_size)
 
     def part(self, index: int) -> Path:
         """File of one part."""

@@ -9,10 +9,8 @@ is given the faces of another (`faces`) starts with the reduction.
 import hashlib
 import json
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from pathlib import Path
 from tempfile import mkdtemp
 from weakref import finalize
@@ -27,29 +25,22 @@ from normpipe.engine.progress import Progress
 from normpipe.engine.run import RunSummary, execute
 from normpipe.engine.serial import SerialExecutor
 from normpipe.engine.signals import interruptible
-from normpipe.engine.threads import limit_libraries
 from normpipe.engine.work import Executor
 from normpipe.errors import UsageError
 from normpipe.shards.atomic import AtomicFile
 from normpipe.shards.commits import JOURNAL_FOLDER
-from normpipe.sources.manifest import ManifestSource, StoredManifest, sample_rows, store_manifest
+from normpipe.sources.manifest import ManifestSource, StoredManifest, store_manifest
 from normpipe.sources.root import Root, is_remote
 from normpipe.stages.environment import environment
 from normpipe.stages.faces_table import FacesTable
-from normpipe.stages.neutrals import NEUTRALS_FILE, write_neutrals
 from normpipe.stages.pairs_task import AnalyzeTask, PairsTask
 from normpipe.stages.parts import ANALYSIS_FOLDER, FACES_FOLDER, MANIFEST_FILE, SHARDS_FOLDER, build_models
-from normpipe.stages.pipeline import ALGORITHM_VERSIONS, Flow, Models, StageClock, run_stages
-from normpipe.stages.rerender import analysis_fingerprint, finished_faces
+from normpipe.stages.pipeline import ALGORITHM_VERSIONS, Models
+from normpipe.stages.reduction import TRACKS_PART, reduce_faces, with_parts, without_parts
+from normpipe.stages.rerender import analysis_fingerprint, faces_digest, finished_faces
 from normpipe.stages.source_check import check_sources
-from normpipe.stages.tracks import write_tracks
 
 ANALYZE_JOURNAL = f"{JOURNAL_FOLDER}/analyze"
-
-_SAMPLE_ROWS = 32
-_REDUCED = "reduced."
-_TRACKS = f"{_REDUCED}tracks"
-_NEUTRALS = f"{_REDUCED}neutrals"
 
 
 class _Scratch:
@@ -83,27 +74,6 @@ class PairsRun:
         """Whether a phase of its own finds the faces."""
         pipeline = self.task.pipeline
         return self.task.faces is None and (pipeline.detect.policy is FacePolicy.TRACK or pipeline.normalize.own_neutral)
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What a run would take, from a sample of its rows.
-
-    Attributes:
-        rows: Input rows of the plan.
-        shards: Shards of the plan.
-        pending: Shards that are not committed yet.
-        sampled: Input rows that were processed for the estimate.
-        seconds: Time the pending rows would take on the configured workers.
-        size: Bytes of all shards together.
-    """
-
-    rows: int
-    shards: int
-    pending: int
-    sampled: int
-    seconds: float
-    size: int
 
 
 def plan_pairs(
@@ -146,7 +116,7 @@ def plan_pairs(
     reduced = {}
     if faces is not None:
         task.faces, theirs = finished_faces(faces, fingerprint, pipeline)
-        reduced = {name: value for name, value in theirs.fingerprint.parts.items() if name == _TRACKS}
+        reduced = {name: value for name, value in theirs.fingerprint.parts.items() if name == TRACKS_PART}
     return PairsRun(plan, task, stored, scratch, reduced)
 
 
@@ -221,48 +191,6 @@ def build_executor(pipeline: Pipeline, progress: Progress) -> Executor:
     return DaskExecutor(execution.workers, execution.scheduler, announce=progress.note)
 
 
-def estimate(run: PairsRun) -> Estimate:
-    """Process a few rows, spread over the plan, and extrapolate; writes nothing into the run's folder.
-
-    A run that tracks is judged as if it kept the largest face.
-
-    Raises:
-        IncompatibleRunError: the folder belongs to another configuration.
-    """
-    task, plan = run.task, run.plan
-    found = read_plan(task.out)
-    pending = len(plan.shards)
-    if found is not None:
-        check_same_run(task.out, _without_reduced(found), plan)
-        pending -= len(Journal(task.out, found.fingerprint.digest).committed(plan.shards))
-    step = max(1, plan.rows // _SAMPLE_ROWS)
-    places = list(range(0, plan.rows, step)[:_SAMPLE_ROWS])
-    sample = sample_rows(run.manifest.path, places)
-    limit_libraries()
-    pipeline = task.pipeline
-    if pipeline.detect.policy is FacePolicy.TRACK:
-        detect = pipeline.detect.model_copy(update={"policy": FacePolicy.LARGEST})
-        pipeline = pipeline.model_copy(update={"detect": detect})
-    models = task.build(pipeline)
-    models.normalizer.prepare(pipeline.execution.device)
-    flow = Flow(task.root, pipeline, models, StageClock())
-    known = task.faces
-    stored = None if known is None else chain.from_iterable(known.frames(place, place + 1) for place in places)
-    start = time.perf_counter()
-    done = list(run_stages(sample, flow, {}, stored))
-    seconds = (time.perf_counter() - start) / sample.num_rows
-    size = sum(batch.nbytes for rows in done for batch in rows.batches) / sample.num_rows
-    pending_rows = min(plan.rows, pending * plan.shard_size)
-    return Estimate(
-        rows=plan.rows,
-        shards=len(plan.shards),
-        pending=pending,
-        sampled=sample.num_rows,
-        seconds=seconds * pending_rows / pipeline.execution.workers,
-        size=round(size * plan.rows),
-    )
-
-
 def _settle_plan(run: PairsRun) -> None:
     """Leave the plan and the manifest in the run's folder, or make sure that those there are the same."""
     out, plan = run.task.out, run.plan
@@ -270,41 +198,44 @@ def _settle_plan(run: PairsRun) -> None:
     journals = [Journal(out, plan.fingerprint.digest, folder) for folder in (JOURNAL_FOLDER, ANALYZE_JOURNAL)]
     # A plan under which nothing was committed, say because a model was missing, binds nobody.
     if found is not None and not all(journal.is_empty() for journal in journals):
-        check_same_run(out, _without_reduced(found), plan)
-        return
+        check_same_run(out, without_parts(found), plan)
+        if (out / MANIFEST_FILE).is_file():
+            return
     with AtomicFile(out / MANIFEST_FILE) as target, run.manifest.path.open("rb") as source:
         shutil.copyfileobj(source, target)
-    write_plan(out, plan)
+    if found is None or without_parts(found) != plan:
+        write_plan(out, plan)
 
 
 def _analyze(run: PairsRun, directions: Directions) -> RunSummary:
     """The first of two phases: all faces of all frames."""
     task = run.task
     analyze = AnalyzeTask(task.out, task.root, task.pipeline, task.environment, task.build)
-    plan = replace(run.plan, fingerprint=analysis_fingerprint(run.plan.fingerprint, task.pipeline))
-    return _execute(analyze, plan, directions, (ANALYSIS_FOLDER,), phase="analyze")
+    return _execute(analyze, _analysis_plan(run), directions, (ANALYSIS_FOLDER,), phase="analyze")
 
 
 def _reduced(run: PairsRun, progress: Progress) -> tuple[PairsTask, Plan]:
-    """What must be known of all faces before one is rendered; how to render then, and the plan that says so."""
+    """How to render when all faces are known, and the plan that says so."""
     task, plan, pipeline = run.task, run.plan, run.task.pipeline
-    faces, parts = task.faces, dict(run.reduced)
-    manifest = task.out / MANIFEST_FILE
-    if run.analyzes_first:
-        tracked = pipeline.detect.policy is FacePolicy.TRACK
-        faces = FacesTable(task.out, ANALYSIS_FOLDER, plan.rows, plan.shard_size, tracked, pipeline.detect.smoothing)
-        if tracked:
-            progress.note("tracking people through the clips")
-            parts[_TRACKS] = write_tracks(faces, manifest)
-    if pipeline.normalize.own_neutral:
-        assert faces is not None, "own_neutral analyzes first"
-        progress.note("estimating the subjects' neutral faces")
-        parts[_NEUTRALS] = write_neutrals(faces, manifest, task.out / NEUTRALS_FILE)
-    if parts:
-        plan = replace(plan, fingerprint=Fingerprint({**plan.fingerprint.parts, **parts}))
-        if read_plan(task.out) != plan:
-            write_plan(task.out, plan)
+    faces = _analyzed_faces(run) if run.analyzes_first else task.faces
+    if faces is None:
+        return task, plan
+    plan = with_parts(plan, {**run.reduced, **reduce_faces(faces, plan, task.out, pipeline, progress.note)})
+    if read_plan(task.out) != plan:
+        write_plan(task.out, plan)
     return replace(task, faces=faces), plan
+
+
+def _analyzed_faces(run: PairsRun) -> FacesTable:
+    """What the first of two phases has found."""
+    out, plan, detect = run.task.out, _analysis_plan(run), run.task.pipeline.detect
+    digest = faces_digest(Journal(out, plan.fingerprint.digest, ANALYZE_JOURNAL).committed(plan.shards))
+    tracked = detect.policy is FacePolicy.TRACK
+    return FacesTable(out, ANALYSIS_FOLDER, plan.rows, plan.shard_size, digest, tracked, detect.smoothing)
+
+
+def _analysis_plan(run: PairsRun) -> Plan:
+    return replace(run.plan, fingerprint=analysis_fingerprint(run.plan.fingerprint, run.task.pipeline))
 
 
 def _execute(
@@ -337,12 +268,6 @@ def _execute(
         attempts=execution.attempts,
         retry_pause=execution.retry_pause,
     )
-
-
-def _without_reduced(plan: Plan) -> Plan:
-    """The plan as it is before anything is reduced."""
-    parts = {name: value for name, value in plan.fingerprint.parts.items() if not name.startswith(_REDUCED)}
-    return replace(plan, fingerprint=Fingerprint(parts))
 
 
 def _fingerprint(pipeline: Pipeline, models: Models, manifest_sha256: str, surroundings: dict[str, str]) -> Fingerprint:

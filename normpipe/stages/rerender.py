@@ -56,7 +56,12 @@ def finished_faces(run: Path, wanted: Fingerprint, pipeline: Pipeline) -> tuple[
             f"--faces: {run.name} is not complete ({len(records)} of {len(plan.shards)} shards); finish it first"
         )
     _check_bytes(run, records)
-    return FacesTable(run.absolute(), FACES_FOLDER, plan.rows, plan.shard_size), plan
+    return FacesTable(run.absolute(), FACES_FOLDER, plan.rows, plan.shard_size, faces_digest(records)), plan
+
+
+def faces_digest(records: Sequence[ShardRecord]) -> str:
+    """Hex digest over the first file of each record: its part of the faces."""
+    return hashlib.sha256("".join(record.result.files[0].sha256 for record in records).encode()).hexdigest()
 
 
 def _check_bytes(run: Path, records: Sequence[ShardRecord]) -> None:

@@ -25,6 +25,7 @@ from scipy.optimize import linear_sum_assignment
 
 from normpipe.batches import Floats
 from normpipe.faces.boxes import iou
+from normpipe.shards.atomic import remove_leftovers
 from normpipe.shards.reader import open_part
 from normpipe.shards.writer import ShardWriter
 from normpipe.stages.faces_table import TRACKS_FOLDER, TRACKS_SCHEMA, FacesTable
@@ -126,9 +127,10 @@ def write_tracks(analysis: FacesTable, manifest: Path) -> str:
         Hex digest over all that was written, row by row: part of the fingerprint of what is rendered from it.
     """
     (analysis.out / TRACKS_FOLDER).mkdir(exist_ok=True)
+    remove_leftovers(analysis.out / TRACKS_FOLDER)
     rows = _linked(analysis, manifest)
     digest = hashlib.sha256()
-    for index in range(-(-analysis.rows // analysis.shard_size)):
+    for index in range(analysis.parts):
         with open_part(analysis.part(index)) as file:
             count = file.metadata.num_rows
         with ShardWriter(analysis.tracks_part(index), TRACKS_SCHEMA) as writer:
@@ -179,7 +181,7 @@ def _clip_keys(manifest: Path) -> Iterator[tuple[object, ...]]:
 def _seen(analysis: FacesTable) -> Iterator[list[Seen]]:
     """The faces of each manifest row."""
     columns = ["face_index", "box", "five_points", "detector_score"]
-    for index in range(-(-analysis.rows // analysis.shard_size)):
+    for index in range(analysis.parts):
         waiting: list[Seen] | None = None
         with open_part(analysis.part(index)) as file:
             for batch in file.iter_batches(_BATCH_ROWS, columns=columns):

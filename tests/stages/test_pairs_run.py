@@ -18,7 +18,8 @@ from normpipe.records import FACES_SCHEMA, PAIRS_SCHEMA, Reason
 from normpipe.shards.reader import iter_rows
 from normpipe.sources.inputs import manifest_for_input
 from normpipe.stages import pipeline as flow
-from normpipe.stages.pairs_run import build_executor, estimate, execute_pairs, plan_pairs
+from normpipe.stages.estimate import estimate
+from normpipe.stages.pairs_run import build_executor, execute_pairs, plan_pairs
 
 PORTRAITS = ("A000014", "A000022", "A000055", "A000069", "A000109", "A000210")
 

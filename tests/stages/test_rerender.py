@@ -14,7 +14,7 @@ from fixtures.runs import Here, executed, planned, run
 from normpipe.errors import IncompatibleRunError, UsageError
 from normpipe.records import Reason
 from normpipe.shards.reader import iter_rows
-from normpipe.stages.pairs_run import estimate
+from normpipe.stages.estimate import estimate
 from normpipe.stages.pipeline import Models
 
 
