@@ -6,11 +6,11 @@ A run never holds a manifest whole: a `ManifestSource` streams its rows, and `st
 whose bytes depend on the rows alone, not on the format they came in, nor on how they were batched on the way.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -36,6 +36,10 @@ _GROUP_ROWS = 32_768
 _DICTIONARIES = [field.name for field in MANIFEST_SCHEMA if field.name != "sample_id" and not pa.types.is_floating(field.type)]
 
 
+_Numbered: TypeAlias = tuple[pa.RecordBatch, Sequence[int]]
+_Read: TypeAlias = Callable[[Problems], Iterator[_Numbered]]
+
+
 class ManifestSource(Protocol):
     """Rows of an input; each call of `batches` reads them anew."""
 
@@ -57,13 +61,19 @@ class ManifestSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TableSource:
-    """A table in MANIFEST_SCHEMA that is in memory, with unique ids."""
+    """A table in MANIFEST_SCHEMA that is in memory."""
 
     table: pa.Table
 
     def batches(self, limit: int | None = None) -> Iterator[pa.RecordBatch]:
         """See ManifestSource."""
-        yield from self.table.slice(0, limit).to_batches(max_chunksize=BATCH_ROWS)
+        return _valid(lambda _: self._numbered(limit), Problems("INPUT", "row"))
+
+    def _numbered(self, limit: int | None) -> Iterator[_Numbered]:
+        done = 0
+        for batch in self.table.slice(0, limit).to_batches(max_chunksize=BATCH_ROWS):
+            yield batch, range(done + 1, done + batch.num_rows + 1)
+            done += batch.num_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +84,7 @@ class FileSource:
 
     def batches(self, limit: int | None = None) -> Iterator[pa.RecordBatch]:
         """See ManifestSource."""
-        problems = problems_of(self.path)
-        for batch in _checked(self.path, problems, limit=limit):
-            if problems.count == 0:
-                yield batch
-        problems.raise_if_any()
+        return _valid(lambda problems: iterate_manifest(self.path, problems, limit=limit), problems_of(self.path))
 
 
 def read_manifest(path: Path) -> pa.Table:
@@ -100,7 +106,7 @@ def check_manifest(path: Path, root: Root | None) -> Problems:
         UsageError: the file cannot be read at all.
     """
     problems = problems_of(path)
-    rows = sum(batch.num_rows for batch in _checked(path, problems, root))
+    rows = sum(batch.num_rows for batch in _checked(lambda again: iterate_manifest(path, again), problems, root))
     if rows == 0 and problems.count == 0:
         problems.add(None, "no rows")
     return problems
@@ -108,7 +114,7 @@ def check_manifest(path: Path, root: Root | None) -> Problems:
 
 def iterate_manifest(
     path: Path, problems: Problems, batch_rows: int = BATCH_ROWS, limit: int | None = None
-) -> Iterator[tuple[pa.RecordBatch, Sequence[int]]]:
+) -> Iterator[_Numbered]:
     """Read a manifest in batches.
 
     Args:
@@ -167,12 +173,17 @@ def store_manifest(source: ManifestSource, target: Path, limit: int | None = Non
         limit: Only the first rows; the file holds no others.
 
     Raises:
-        UsageError: the source has problems, or no rows; `target` is then left as it was.
+        UsageError: the source has problems, or no rows, or the file cannot be written; `target` is then left as it was.
     """
-    with AtomicFile(target) as file:
-        rows = _write_canonical(source.batches(limit), file)
-        if rows == 0:
-            raise UsageError("INPUT: no rows; give a folder with images or videos, a glob, or a manifest with rows")
+    try:
+        with AtomicFile(target) as file:
+            rows = _write_canonical(source.batches(limit), file)
+            if rows == 0:
+                raise UsageError("INPUT: no rows; give a folder with images or videos, a glob, or a manifest with rows")
+    except OSError as error:  # reading raises none
+        raise UsageError(
+            f"{target.name}: a copy of the manifest cannot be written ({error.strerror or 'disk full?'})"
+        ) from error
     assert file.written is not None
     return StoredManifest(target, rows, file.written.sha256)
 
@@ -237,12 +248,20 @@ def frame_refs(rows: pa.Table) -> list[FrameRef]:
     ]
 
 
-def _checked(path: Path, problems: Problems, root: Root | None = None, limit: int | None = None) -> Iterator[pa.RecordBatch]:
+def _valid(read: _Read, problems: Problems) -> Iterator[pa.RecordBatch]:
+    """The batches up to the first problem; all are checked, and the problems of all end it."""
+    for batch in _checked(read, problems):
+        if problems.count == 0:
+            yield batch
+    problems.raise_if_any()
+
+
+def _checked(read: _Read, problems: Problems, root: Root | None = None) -> Iterator[pa.RecordBatch]:
     checker = Checker(problems, root)
-    for batch, numbers in iterate_manifest(path, problems, limit=limit):
+    for batch, numbers in read(problems):
         checker.add(batch, numbers)
         yield batch
-    checker.finish(lambda: iterate_manifest(path, problems_of(path), limit=limit))
+    checker.finish(lambda: read(Problems(problems.name, problems.unit)))
 
 
 def _conform_batch(rows: RowBatch, problems: Problems) -> pa.RecordBatch:

@@ -126,6 +126,24 @@ def test_an_empty_manifest_is_one_clear_line(tmp_path: Path) -> None:
     assert not (tmp_path / "stored.parquet").exists()
 
 
+def test_a_table_in_memory_is_checked_like_a_file(tmp_path: Path) -> None:
+    table = manifest_table(
+        {"sample_id": ["a", "b", "a"], "uri": ["1.jpg", "2.jpg", "3.jpg"], "emotion": [None, "glee", None]}, 3
+    )
+    with pytest.raises(UsageError) as caught:
+        store_manifest(TableSource(table), tmp_path / "m.parquet")
+    assert str(caught.value).splitlines() == [
+        "INPUT: 2 problems",
+        f"  row 2: emotion: 'glee' is none of {', '.join(EMOTIONS)}",
+        "  row 3: sample_id: 'a' is already that of row 1",
+    ]
+
+
+def test_a_folder_that_takes_no_files_is_one_clear_line() -> None:
+    with pytest.raises(UsageError, match=r"^m\.parquet: a copy of the manifest cannot be written"):
+        store_manifest(TableSource(_rows(3)), Path("/proc/self/m.parquet"))
+
+
 def test_rows_are_found_by_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manifest, "_GROUP_ROWS", 16)
     table = _rows(100)
