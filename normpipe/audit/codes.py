@@ -13,12 +13,17 @@ import numpy as np
 from normpipe.audit.crossfit import Folds, standardized
 from normpipe.audit.expression import own_names
 from normpipe.audit.figures import Figure, Measured, NotMeasurable, Why
-from normpipe.audit.groups import UNKNOWN, Doubles, Floats, Groups, Mask, Names, summed
+from normpipe.audit.groups import UNKNOWN, Doubles, Floats, Groups, Mask, Names
 from normpipe.audit.intervals import Bootstrap, measured
 from normpipe.audit.moments import Agreement, Moments, within_weights
 
 FOLLOWS = 0.2
-"""Correlation within classes, and slope between them, above which something is taken to be there."""
+"""Correlation within classes above which the expression is taken to be followed."""
+
+SHOWS = 0.05
+"""Share of variance explained by the label above which the classes are taken to differ."""
+
+FOLDS = 5
 
 SURPLUS = 0.1
 """Share of variance that a label may add beyond the source: an honest renderer averages noise away, which adds some."""
@@ -40,16 +45,15 @@ class LabelCode:
     Attributes:
         within_class: Agreement of deviations from the mean of the class.
         within_person_and_class: Of deviations from the person's own mean in the class: no trait of the person can help.
-        between_classes: Slope of the classes' mean measurements, normalized on original; 1 keeps the contrast of classes.
-        label_share_original: Share of the variance of the originals' measurements that lies between classes.
-        label_share: The same of the normalized images; 1 for a code of the label.
-        verdict: Label-only code: the classes differ, and nothing is kept within them.
+        label_share_original: Share of the variance of the originals' measurements that the label explains, cross-validated
+            over people.
+        label_share: The same of the normalized images; near 1 for a code of the label.
+        verdict: Label-only code: the label shows, and nothing is kept within a class.
         rows: Rows with label and both measurements.
     """
 
     within_class: Agreement | NotMeasurable
     within_person_and_class: Agreement | NotMeasurable
-    between_classes: Measured
     label_share_original: Measured
     label_share: Measured
     verdict: Verdict
@@ -93,6 +97,8 @@ def label_code(
         return _no_classes(len(classes))
     first, second = original[use], normalized[use]
     people = Groups.of(own_names(subjects)[use])
+    if len(people) < 2 * FOLDS:
+        return _few_people(len(people))
     within = Moments.of(classes.centred(first), classes.centred(second), people.share, people)
     cells = Groups.of(np.char.add(np.char.add(people.names[people.index], "\0"), labels[use]))
     own = Moments.of(cells.centred(first), cells.centred(second), within_weights(cells.index, people), people)
@@ -103,8 +109,9 @@ def label_code(
         if alone
         else _of_weighed_people(own).agreement(bootstrap)
     )
-    between, share, share_after = _between(first, second, classes, people, bootstrap)
-    return LabelCode(kept, kept_own, between, share, share_after, _verdict(kept, between), int(use.sum()))
+    split = Folds.of(people, people.share, folds=FOLDS, seed=bootstrap.seed)
+    before, after = (_label_share(values, classes, split, bootstrap) for values in (first, second))
+    return LabelCode(kept, kept_own, before, after, _verdict(kept, after), int(use.sum()))
 
 
 def label_surplus(
@@ -114,8 +121,6 @@ def label_surplus(
     labels: Names,
     subjects: Names,
     bootstrap: Bootstrap,
-    *,
-    folds: int = 5,
 ) -> LabelSurplus | NotMeasurable:
     """Whether the normalized image knows more of the label than its source shows.
 
@@ -126,16 +131,15 @@ def label_surplus(
         labels: (n,).
         subjects: (n,); rows of unknown people are people of their own.
         bootstrap: Draws of people; its seed deals people into folds.
-        folds: Folds of people.
     """
     use = _usable(labels, evidence, original, normalized)
     classes = Groups.of(labels[use])
     if len(classes) < 2:
         return _no_classes(len(classes))
     people = Groups.of(own_names(subjects)[use])
-    if len(people) < 2 * folds:
-        return NotMeasurable(Why.TOO_FEW_SUBJECTS, f"{len(people)} people, {2 * folds} are needed for {folds} folds")
-    split = Folds.of(people, people.share, folds=folds, seed=bootstrap.seed)
+    if len(people) < 2 * FOLDS:
+        return _few_people(len(people))
+    split = Folds.of(people, people.share, folds=FOLDS, seed=bootstrap.seed)
     seen = evidence[use].astype(np.float64)
     told = np.concatenate([seen, np.eye(len(classes))[classes.index]], axis=1)
     errors = []
@@ -168,57 +172,33 @@ def _no_classes(found: int) -> NotMeasurable:
     return NotMeasurable(Why.ONE_CLASS, "all rows with a face have one label")
 
 
+def _few_people(found: int) -> NotMeasurable:
+    return NotMeasurable(Why.TOO_FEW_SUBJECTS, f"{found} people, {2 * FOLDS} are needed for {FOLDS} folds")
+
+
 def _of_weighed_people(sums: Moments) -> Moments:
     """Without the people whose rows weigh nothing."""
     there = sums.weights > 0
     return Moments(sums.sums[there], sums.weights[there], sums.rows)
 
 
-def _between(
-    first: Floats, second: Floats, classes: Groups, people: Groups, bootstrap: Bootstrap
-) -> tuple[Measured, Measured, Measured]:
-    """Slope of class means, and the share of variance between classes before and after; means over the columns that vary."""
-    cells = people.index * len(classes) + classes.index
-    weights = people.share
-    shape = (len(people), len(classes))
-    mass = summed(cells, weights[:, None], shape[0] * shape[1]).reshape(shape)
-    centred = [each.astype(np.float64) - np.average(each, axis=0, weights=weights) for each in (first, second)]
-    varies = np.average(centred[0] ** 2, axis=0, weights=weights) > 1e-10
-    if not varies.any():
-        nothing = NotMeasurable(Why.NO_VARIATION, "the measurement of the originals does not vary")
-        return nothing, nothing, nothing
-    values = np.concatenate([each[:, varies] for each in centred], axis=1)
-    count = int(varies.sum())
-    sums = summed(cells, values * weights[:, None], shape[0] * shape[1]).reshape(*shape, -1)
-    squares = people.sums(values**2 * weights[:, None])
-
-    def statistic(drawn: Doubles) -> Doubles:
-        """(3,)."""
-        sizes = drawn @ mass
-        there = sizes > 0
-        if there.sum() < 2:
-            return np.full(3, np.nan)
-        share = sizes[there] / sizes.sum()
-        means = np.tensordot(drawn, sums, axes=1)[there] / sizes[there, None]
-        centre = share @ means
-        means = means - centre
-        spread = share @ means**2
-        total = np.maximum(drawn @ squares / sizes.sum() - centre**2, 1e-10)
-        joint = share @ (means[:, :count] * means[:, count:])
-        ratios = spread / total
-        return np.array([joint.sum() / max(spread[:count].sum(), 1e-12), ratios[:count].mean(), ratios[count:].mean()])
-
-    slope, before, after = measured(statistic, len(people), bootstrap)
-    return slope, before, after
+def _label_share(values: Floats, classes: Groups, split: Folds, bootstrap: Bootstrap) -> Measured:
+    """Share of the variance of (n, k) measurements that the class explains about people the fit has not seen."""
+    targets = standardized(values.astype(np.float64), split.weights)
+    if not targets.shape[1]:
+        return NotMeasurable(Why.NO_VARIATION, "the measurement does not vary")
+    told = np.eye(len(classes))[classes.index]
+    base, left = (split.errors(inputs, targets) for inputs in (told[:, :0], told))
+    (share,) = measured(lambda drawn: np.array([1 - drawn @ left / (drawn @ base)]), len(base), bootstrap)
+    return share
 
 
-def _verdict(within: Agreement | NotMeasurable, between: Measured) -> Verdict:
-    if isinstance(within, NotMeasurable) or not isinstance(within.correlation, Figure) or not isinstance(between, Figure):
+def _verdict(within: Agreement | NotMeasurable, share: Measured) -> Verdict:
+    if isinstance(within, NotMeasurable) or not isinstance(within.correlation, Figure):
         return Verdict.UNDECIDED
     if within.correlation.low > FOLLOWS:
         return Verdict.EXPRESSION_KEPT
     if within.correlation.high > FOLLOWS:
         return Verdict.UNDECIDED
-    if between.low > FOLLOWS:
-        return Verdict.LABEL_ONLY_CODE
-    return Verdict.EXPRESSION_LOST if between.high < FOLLOWS else Verdict.UNDECIDED
+    shows = isinstance(share, Figure) and share.low > SHOWS
+    return Verdict.LABEL_ONLY_CODE if shows else Verdict.EXPRESSION_LOST

@@ -1,6 +1,7 @@
 """How much of a target some inputs explain about people that the fit has not seen, and how much more with further inputs.
 
 Ridge regression, fitted on the other folds of people. Errors are kept per person, so that intervals over people need no refit.
+The penalty grows with the number of inputs per person: a fit on few people would else explain less than nothing.
 """
 
 from dataclasses import dataclass
@@ -9,7 +10,8 @@ import numpy as np
 
 from normpipe.audit.groups import Doubles, Groups, Indices
 
-_RIDGE = 1e-2
+_RIDGE = 0.5
+"""Penalty on standardized inputs, times inputs per training person."""
 _NO_VARIANCE = 1e-12
 
 
@@ -48,7 +50,8 @@ class Folds:
             seen, aim = seen - mean_in, aim - mean_out
             scale = np.sqrt(np.maximum(share @ seen**2, _NO_VARIANCE))
             seen = seen / scale
-            normal = (seen * share[:, None]).T @ seen + _RIDGE * np.eye(seen.shape[1])
+            penalty = _RIDGE * inputs.shape[1] / len(np.unique(self.people.index[~test]))
+            normal = (seen * share[:, None]).T @ seen + penalty * np.eye(seen.shape[1])
             effect = np.linalg.solve(normal, (seen * share[:, None]).T @ aim)
             wrong = targets[test] - mean_out - (inputs[test] - mean_in) / scale @ effect
             squared[test] = np.einsum("nt,nt->n", wrong, wrong)
