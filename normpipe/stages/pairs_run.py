@@ -44,11 +44,11 @@ ANALYZE_JOURNAL = f"{JOURNAL_FOLDER}/analyze"
 
 
 class _Scratch:
-    """A temporary folder that goes when this object does."""
+    """A temporary folder that goes when this object does, or earlier."""
 
     def __init__(self) -> None:
         self.folder = Path(mkdtemp(prefix="normpipe-"))
-        finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+        self.remove = finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +172,7 @@ def execute_pairs(
     directions = Directions(executor, progress, retry_failed, accept_failures, hash_ids)
     with interruptible(), locked(run.task.out, takeover):
         _settle_plan(run)
+        run.scratch.remove()
         with progress:
             if run.analyzes_first:
                 analyzed = _analyze(run, directions)
@@ -185,10 +186,12 @@ def build_executor(pipeline: Pipeline, progress: Progress) -> Executor:
     """The executor that `execution` asks for; Dask is imported only where it is used."""
     execution = pipeline.execution
     if execution.workers == 1 and execution.scheduler is None:
-        return SerialExecutor()
+        return SerialExecutor(execution.deadline)
     from normpipe.engine.dask import DaskExecutor
 
-    return DaskExecutor(execution.workers, execution.scheduler, announce=progress.note)
+    return DaskExecutor(
+        execution.workers, execution.scheduler, execution.deadline, gpu=execution.device == "cuda", announce=progress.note
+    )
 
 
 def _settle_plan(run: PairsRun) -> None:

@@ -51,7 +51,7 @@ def workers(process):
     working = []
     for one in found:
         with contextlib.suppress(psutil.NoSuchProcess):
-            if any("spawn_main" in word for word in one.cmdline()):
+            if any("spawn_main" in word or "normpipe.engine.child" in word for word in one.cmdline()):
                 working.append(one)
     return working
 
