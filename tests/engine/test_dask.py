@@ -102,6 +102,11 @@ def test_a_task_that_cannot_be_prepared_ends_the_run_with_its_own_words(tmp_path
         run(Refuses(tmp_path), plan_of(2, 1), DaskExecutor(workers=1))
 
 
+def test_a_worker_stays_thin():
+    look = "import sys, normpipe.engine.dask; print({'cv2', 'av', 'PIL', 'ai_edge_litert'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", look], stdout=-1, text=True, check=True).stdout == "set()\n"
+
+
 @pytest.mark.slow
 def test_a_worker_killed_in_mid_run_costs_nothing(tmp_path):
     task, plan = Slow(tmp_path), plan_of(80, 8)
