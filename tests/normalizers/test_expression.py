@@ -10,7 +10,7 @@ from fixtures.portraits import SIZE, SMILE, SURPRISE, Expression, aligned, landm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from normpipe.batches import Face, Frame, FrameRef
+from normpipe.batches import Face, Frame, FrameRef, OwnNeutral
 from normpipe.config import Detect
 from normpipe.faces.build import build_detector
 from normpipe.faces.geometry import mean_shape
@@ -202,3 +202,29 @@ def test_the_landmarkers_error_on_turned_heads_is_mostly_taken_off(measured_turn
     # The estimate itself suppresses what turning does to shape; the regression takes off a third of the rest.
     assert change(MODEL) < 0.7 * change(PERFECT_LANDMARKER)
     assert change(MODEL) < 0.06
+
+
+def own(points, weight):
+    """`points` seen from the front, as a subject's neutral face."""
+    deviation, _ = measured_shape(points[None])
+    shape = mean_shape().points.copy()
+    shape[:, :2] += deviation.reshape(-1, 2)
+    return OwnNeutral(shape, weight)
+
+
+@settings(max_examples=20, deadline=None)
+@given(EXPRESSIONS)
+def test_a_face_at_its_own_rest_expresses_nothing(resting):
+    points = landmarks(resting)
+    face = replace(aligned(PLAIN, points), neutral=own(points, 1.0))
+    np.testing.assert_allclose(expression_of(face, PERFECT_LANDMARKER).offsets, 0, atol=1e-4)
+
+
+def test_the_less_is_known_of_a_subject_the_less_its_own_neutral_face_counts():
+    points = landmarks(SMILE)
+    faces = [replace(aligned(PLAIN, points), neutral=own(points, weight)) for weight in (0.0, 0.3, 0.7, 1.0)]
+    amounts = [float(np.abs(expression_of(face, PERFECT_LANDMARKER).offsets).mean()) for face in faces]
+    assert amounts == sorted(amounts, reverse=True)
+    np.testing.assert_array_equal(
+        expression_of(faces[0], MODEL).offsets, expression_of(replace(faces[0], neutral=None), MODEL).offsets
+    )

@@ -37,7 +37,7 @@ class Expression:
 def expression_of(face: AlignedFace, model: MeanFaceModel) -> Expression:
     """Estimate the expression of one face."""
     shape, pose = measured_shape(face.landmarks[None])
-    shape_seen = (shape - pose @ model.pose_effect)[0] - model.shape_offset
+    shape_seen = (shape - pose @ model.pose_effect)[0] - neutral_shape(face, model)
     detail = extract_detail(face, model.atlas_points, model.skin_triangles, model.detail_mask)
     detail_seen = detail.deviation(model.detail_offset)
     offsets = compressed((shape_seen @ model.shape_in @ model.shape_out).reshape(-1, 2), float(model.offset_limit[0]))
@@ -46,6 +46,15 @@ def expression_of(face: AlignedFace, model: MeanFaceModel) -> Expression:
         shape_seen @ model.detail_from_shape + detail_seen @ model.detail_from_detail
     ) @ model.detail_out
     return Expression(offsets.astype(np.float32), atlas)
+
+
+def neutral_shape(face: AlignedFace, model: MeanFaceModel) -> Floats:
+    """The point of zero expression (936,): the common one, moved to the subject's own as far as that is known."""
+    if face.neutral is None:
+        return model.shape_offset
+    own = (face.neutral.shape - mean_shape().points)[:, :2].reshape(-1)
+    moved: Floats = model.shape_offset + np.float32(face.neutral.weight) * (own - model.shape_offset)
+    return moved
 
 
 def compressed(offsets: Floats, limit: float) -> Floats:
