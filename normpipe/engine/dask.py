@@ -28,7 +28,7 @@ from normpipe.engine.serial import DEADLINE_SECONDS
 from normpipe.engine.signals import held_back
 from normpipe.engine.supervisor import Supervisor, SupervisorClosedError, pack
 from normpipe.engine.tasks import Advance, Event, Observe, Shard
-from normpipe.engine.window import Progress, Window, is_connected, packed
+from normpipe.engine.window import Counted, Window, is_connected, packed
 from normpipe.engine.work import Outcome, Work, describe
 from normpipe.errors import NormpipeError, UsageError
 
@@ -146,9 +146,9 @@ class _SupervisorPlugin(WorkerPlugin):
         """Run a shard, from the worker's own thread."""
         assert self._supervisor is not None, "only workers that offer the resources are given shards"
         attempt = secrets.token_hex(4)
-        return self._supervisor.do(shard, lambda *counts: self._tell(Progress(shard, attempt, *counts)), self._tell)
+        return self._supervisor.do(shard, lambda *counts: self._tell(Counted(shard, attempt, *counts)), self._tell)
 
-    def _tell(self, told: Progress | Event) -> None:
+    def _tell(self, told: Counted | Event) -> None:
         self._worker.log_event(self.name, packed(told))
 
 

@@ -29,7 +29,7 @@ _MOST_KILLED = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class Counted:
     """What a task told its Advance of a shard, in an attempt of which no other has the name."""
 
     shard: Shard
@@ -39,7 +39,7 @@ class Progress:
     failed: int
 
 
-def packed(told: Progress | Event) -> bytes:
+def packed(told: Counted | Event) -> bytes:
     """What a worker has to tell, as a message that a scheduler passes on."""
     return pickle.dumps(told)
 
@@ -78,7 +78,7 @@ class Window:
         self._resources = resources
         self._advance = advance
         self._observe = observe
-        self._arrived: SimpleQueue[Future[Outcome] | Progress | Event] = SimpleQueue()
+        self._arrived: SimpleQueue[Future[Outcome] | Counted | Event] = SimpleQueue()
         self._futures: dict[Future[Outcome], _Out] = {}
         self._out: dict[int, _Out] = {}
 
@@ -146,12 +146,12 @@ class Window:
                 yield outcome
         elif item.shard.index not in self._out:
             return  # told by a worker that was taken for dead
-        elif isinstance(item, Progress):
+        elif isinstance(item, Counted):
             self._count(self._out[item.shard.index], item)
         else:
             self._observe(item)
 
-    def _count(self, out: _Out, told: Progress) -> None:
+    def _count(self, out: _Out, told: Counted) -> None:
         if out.attempt not in ("", told.attempt):
             out.tally.reset()
             self._observe(Event(EventKind.LOST, out.shard, None, "done again elsewhere"))
