@@ -20,6 +20,8 @@ from normpipe.shards.commits import JOURNAL_FOLDER, Commit, CommittedFile
 
 PENDING_FOLDER = "pending"
 
+_REASONS = {reason.value: reason for reason in Reason}
+
 
 @dataclass(frozen=True, slots=True)
 class ShardRecord:
@@ -92,9 +94,15 @@ class Journal:
         Raises:
             NormpipeError: the file of gathered records is damaged.
         """
-        wanted = {shard.index: shard for shard in shards}
-        found = (_from_commit(commit) for commit in commits.read_commits(self._folder))
-        return [record for record in found if record and wanted.get(record.shard.index) == record.shard and self._holds(record)]
+        wanted = {(shard.index, shard.start, shard.stop): shard for shard in shards}
+        out = str(self.out)
+        records = []
+        for commit in commits.read_commits(self._folder):
+            shard = wanted.get((commit["index"], commit["start"], commit["stop"]))
+            if shard and commit["fingerprint"] == self.fingerprint and _holds(out, commit):
+                record = _from_commit(commit, shard)
+                records += [] if record is None else [record]
+        return records
 
     def postpone(self, record: PendingRecord) -> None:
         """Note why a shard is left pending."""
@@ -134,18 +142,13 @@ class Journal:
     def _pending_folder(self) -> Path:
         return self._folder / PENDING_FOLDER
 
-    def _holds(self, record: ShardRecord) -> bool:
-        if record.fingerprint != self.fingerprint:
-            return False
-        return all(_size(f"{self.out}/{file.path}") == file.size for file in record.result.files)
 
-
-def _size(path: str) -> int | None:
-    """With plain strings: it is asked of every file of a run, and paths as objects take longer than the system does."""
+def _holds(out: str, commit: Commit) -> bool:
+    """Whether the files are there with their sizes. With plain strings: paths as objects take longer than the system does."""
     try:
-        return os.stat(path).st_size  # noqa: PTH116
+        return all(os.stat(f"{out}/{file['path']}").st_size == file["size"] for file in commit["files"])  # noqa: PTH116
     except (FileNotFoundError, NotADirectoryError):
-        return None
+        return False
 
 
 def _to_commit(record: ShardRecord) -> Commit:
@@ -164,13 +167,13 @@ def _to_commit(record: ShardRecord) -> Commit:
     )
 
 
-def _from_commit(commit: Commit) -> ShardRecord | None:
+def _from_commit(commit: Commit, shard: Shard) -> ShardRecord | None:
     try:
-        failed = {Reason(reason): count for reason, count in commit["failed"].items()}
-    except ValueError:
+        failed = {_REASONS[reason]: count for reason, count in commit["failed"].items()}
+    except KeyError:
         return None
     return ShardRecord(
-        shard=Shard(commit["index"], commit["start"], commit["stop"]),
+        shard=shard,
         fingerprint=commit["fingerprint"],
         result=ShardResult(
             files=tuple(OutputFile(file["path"], file["sha256"], file["size"]) for file in commit["files"]),
