@@ -147,7 +147,7 @@ def _probe(values: Floats, rows: Rows, bootstrap: Bootstrap, limits: AttackLimit
     scores = np.empty(len(pairs.first))
     for held in (0, 1):
         train, people = _training(rows, np.flatnonzero(usable & (half != held)), bootstrap, limits)
-        space = PersonSpace.fit(values[train], people)
+        space = PersonSpace.fit(values[train], people, bootstrap.seed)
         held_pairs = half[pairs.first] == held
         places = _applied(space.coordinates, values, half == held)
         scores[held_pairs] = space.scores(places[pairs.first[held_pairs]], places[pairs.second[held_pairs]])

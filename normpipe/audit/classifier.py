@@ -1,8 +1,8 @@
 """Of what use are the normalized images? The plain classifier on originals, normalized images, both, and the originals twice.
 
 HOG features, PCA to 250 components fitted per image set on the training folds, standardized, multinomial logistic regression
-with C = 0.003 and balanced class weights, subject-exclusive folds dealt anew by each seed: fixed, so that image sets compare and
-nothing can be tuned to them. The originals twice are the control of capacity for both. A row without an image counts: its
+with C = 0.003 and balanced class weights, subject-exclusive folds dealt anew by each seed: fixed, so that image sets compare
+and nothing can be tuned to them. The originals twice are the control of capacity for both. A row without an image counts: its
 features are the mean of the training rows, so that the arm must guess.
 """
 

@@ -73,9 +73,14 @@ def verification(scores: Doubles, pairs: Pairs, bootstrap: Bootstrap) -> Verific
     drawn, not pairs).
     """
     statistic = _roc_statistic(scores, pairs)
-    auc, error = measured(statistic, pairs.people, bootstrap)
+    area, error = measured(statistic, pairs.people, bootstrap)
     same = int(pairs.same.sum())
-    return Verification(auc, error, same, len(pairs.same) - same, pairs.people, pairs.drawn)
+    return Verification(area, error, same, len(pairs.same) - same, pairs.people, pairs.drawn)
+
+
+def auc(scores: Doubles, pairs: Pairs) -> float:
+    """The AUC alone, without an interval."""
+    return float(_roc_statistic(scores, pairs)(np.ones(pairs.people))[0])
 
 
 def cosines(left: Floats, right: Floats, pairs: Pairs) -> Doubles:
@@ -155,7 +160,7 @@ def _roc_statistic(scores: Doubles, pairs: Pairs) -> Callable[[Doubles], Doubles
         accepted = np.concatenate([[0.0], np.cumsum(different_weights * drawn[one] * drawn[two])])
         if rejected[-1] <= 0 or accepted[-1] <= 0:
             return np.full(2, np.nan)
-        auc = hits @ (accepted[below] + accepted[beaten]) / (2 * rejected[-1] * accepted[-1])
+        area = hits @ (accepted[below] + accepted[beaten]) / (2 * rejected[-1] * accepted[-1])
 
         def rates(place: int) -> tuple[float, float]:
             """Same pairs rejected and different pairs accepted at a threshold."""
@@ -171,6 +176,6 @@ def _roc_statistic(scores: Doubles, pairs: Pairs) -> Callable[[Doubles], Doubles
             low, high = (low, middle) if misses >= alarms else (middle, high)
         (misses, alarms), (more, fewer) = rates(low), rates(high)
         step = (alarms - misses) / ((more - misses) + (alarms - fewer))
-        return np.array([auc, misses + step * (more - misses)])
+        return np.array([area, misses + step * (more - misses)])
 
     return statistic

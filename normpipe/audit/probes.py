@@ -15,14 +15,32 @@ from sklearn.covariance import ledoit_wolf
 from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 
-from normpipe.audit.groups import Doubles, Floats, Groups, Indices
+from normpipe.audit.groups import Doubles, Floats, Groups, Indices, Names
+from normpipe.audit.identity import auc
+from normpipe.audit.pairs import Pairs, Rows, sample_pairs
 
 COMPONENTS = 128
+_TRIAL_PAIRS = 20_000
 _RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 """Tried penalties, in units of the variance of the features."""
 
 FEWEST_PEOPLE = 10
 """People with several images that a probe is trained on, at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """How a PersonSpace is regularized: components kept, and whether they are whitened before the covariance is shrunk.
+
+    Shrinkage is towards a sphere. Without whitening it buries what varies little, which helps with few people and hides a
+    person who shows in weak components only; so both are tried.
+    """
+
+    components: int
+    whiten: bool
+
+
+_SHAPES = tuple(_Shape(components, whiten) for whiten in (False, True) for components in (32, COMPONENTS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +58,23 @@ class PersonSpace:
     spread: Doubles
 
     @staticmethod
-    def fit(values: Floats, people: Groups) -> "PersonSpace":
-        """Learn from (n, d) features of at least FEWEST_PEOPLE people with several rows."""
+    def fit(values: Floats, people: Groups, seed: int) -> "PersonSpace":
+        """Learn from (n, d) features of at least FEWEST_PEOPLE people with several rows.
+
+        The regularization is the one that tells people apart best who are in one half of these and not in the other.
+        """
         with threadpool_limits(1):
-            pca = PCA(min(COMPONENTS, len(values) - 1, values.shape[1]), svd_solver="randomized", random_state=0).fit(values)
+            count = min(COMPONENTS, len(values) - 1, values.shape[1])
+            pca = PCA(count, svd_solver="randomized", random_state=0).fit(values)
             reduced = pca.transform(values).astype(np.float64)
-            means = people.sums(reduced) / people.counts[:, None]
-            several = people.counts[people.index] > 1
-            scatter = (reduced - means[people.index])[several]
-            freedom = len(scatter) - int((people.counts > 1).sum())
-            within = ledoit_wolf(scatter, assume_centered=True)[0] * len(scatter) / freedom
-            # The means of people scatter by what is within people too, the less the more images they rest on.
-            between = np.atleast_2d(np.cov(means.T)) - within * float((1 / people.counts).mean())
-            spread, axes = eigh(between, within + 1e-9 * np.trace(within) * np.eye(len(within)))
-        kept = spread > 1e-6
-        return PersonSpace(pca, axes[:, kept], spread[kept])
+            half = halves(people, seed)
+            names = people.names[people.index]
+            pairs = sample_pairs(Rows(names), np.ones(len(names), np.bool_), within=half, seed=seed, limit=_TRIAL_PAIRS)
+            best = _SHAPES[0]
+            if isinstance(pairs, Pairs):
+                best = max(_SHAPES, key=lambda shape: _held_out_auc(reduced, names, half, pairs, shape))
+            axes, spread = _axes(reduced, people, best)
+        return PersonSpace(pca, axes, spread)
 
     def coordinates(self, values: Floats) -> Doubles:
         """(n, k) of (n, d) features."""
@@ -63,11 +83,7 @@ class PersonSpace:
 
     def scores(self, first: Doubles, second: Doubles) -> Doubles:
         """(m,) log likelihood ratio of one person against two, from (m, k) coordinates of either image."""
-        total = self.spread + 1
-        rest = total**2 - self.spread**2
-        squares = first**2 + second**2
-        joint = (total * squares - 2 * self.spread * first * second) / rest
-        return np.asarray(((squares / total - joint) / 2 + np.log(total**2 / rest) / 2).sum(axis=1))
+        return _log_ratios(first, second, self.spread)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +105,7 @@ class Bridge:
     @staticmethod
     def fit(originals: Floats, normalized: Floats, people: Groups, seed: int) -> "Bridge":
         """Learn from (n, d) features of both images of the rows. The penalty is chosen on held-out halves of the people."""
-        space = PersonSpace.fit(originals, people)
+        space = PersonSpace.fit(originals, people, seed)
         with threadpool_limits(1):
             pca = PCA(min(COMPONENTS, len(normalized) - 1, normalized.shape[1]), svd_solver="randomized", random_state=0).fit(
                 normalized
@@ -133,6 +149,44 @@ def halves(people: Groups, seed: int) -> Indices:
     half = np.empty(len(people), np.intp)
     half[order] = np.arange(len(people)) % 2
     return half[people.index]
+
+
+def _axes(reduced: Doubles, people: Groups, shape: _Shape) -> tuple[Doubles, Doubles]:
+    """Axes (c, k) of the components and the spread (k,) of people on them."""
+    used = reduced[:, : shape.components]
+    scale = 1 / np.sqrt(np.maximum(used.var(axis=0), 1e-12 * used.var())) if shape.whiten else np.ones(used.shape[1])
+    scaled = used * scale
+    means = people.sums(scaled) / people.counts[:, None]
+    several = people.counts[people.index] > 1
+    scatter = (scaled - means[people.index])[several]
+    freedom = len(scatter) - int((people.counts > 1).sum())
+    within = ledoit_wolf(scatter, assume_centered=True)[0] * len(scatter) / freedom
+    # The means of people scatter by what is within people too, the less the more images they rest on.
+    between = np.atleast_2d(np.cov(means.T)) - within * float((1 / people.counts).mean())
+    spread, axes = eigh(between, within + 1e-9 * np.trace(within) * np.eye(len(within)))
+    kept = spread > 1e-6
+    found = np.zeros((reduced.shape[1], int(kept.sum())))
+    found[: used.shape[1]] = axes[:, kept] * scale[:, None]
+    return found, spread[kept]
+
+
+def _held_out_auc(reduced: Doubles, names: Names, half: Indices, pairs: Pairs, shape: _Shape) -> float:
+    """AUC on pairs within the half that the axes were not fitted on."""
+    scores = np.empty(len(pairs.first))
+    for held in (0, 1):
+        axes, spread = _axes(reduced[half != held], Groups.of(names[half != held]), shape)
+        mine = half[pairs.first] == held
+        one, two = (reduced[rows[mine]] @ axes for rows in (pairs.first, pairs.second))
+        scores[mine] = _log_ratios(one, two, spread)
+    return auc(scores, pairs)
+
+
+def _log_ratios(first: Doubles, second: Doubles, spread: Doubles) -> Doubles:
+    total = spread + 1
+    rest = total**2 - spread**2
+    squares = first**2 + second**2
+    joint = (total * squares - 2 * spread * first * second) / rest
+    return np.asarray(((squares / total - joint) / 2 + np.log(total**2 / rest) / 2).sum(axis=1))
 
 
 def _ridge(inputs: Doubles, targets: Doubles, weights: Doubles, ridge: float) -> Doubles:
