@@ -42,9 +42,9 @@ from ai_edge_litert.interpreter import Interpreter  # noqa: E402
 
 from normpipe.batches import Floats, Image  # noqa: E402
 from normpipe.config import Pipeline, load_pipeline  # noqa: E402
-from normpipe.engine.journal import JOURNAL_FOLDER  # noqa: E402
 from normpipe.engine.tasks import Shard  # noqa: E402
 from normpipe.normalizers.mean_face import MeanFace  # noqa: E402
+from normpipe.shards.commits import JOURNAL_FOLDER, read_commits  # noqa: E402
 from normpipe.shards.reader import read_slice  # noqa: E402
 from normpipe.sources.inputs import manifest_for_input  # noqa: E402
 from normpipe.sources.manifest import write_manifest  # noqa: E402
@@ -232,10 +232,11 @@ def run_rate(manifest: Path, root: Root, out: Path, workers: int, settings: Sequ
     flags = [f"--set={setting}" for setting in settings]
     command = [sys.executable, "-m", "normpipe", "run", str(manifest), str(out), "--root", root.url]
     subprocess.run([*command, f"--workers={workers}", f"--shard-size={_SCALING_SHARD}", *flags], check=True)
-    records = [(path.stat().st_mtime_ns, path) for path in (out / JOURNAL_FOLDER).glob("part-*.json")]
-    commits = [(moment / 1e9, json.loads(path.read_text())) for moment, path in sorted(records)]
-    first, last = commits[workers - 1][0], commits[-1][0]
-    return float(sum(record["stop"] - record["start"] for _, record in commits[workers:]) / (last - first))
+    records = read_commits(out / JOURNAL_FOLDER)
+    written = [((out / record["files"][-1]["path"]).stat().st_mtime_ns / 1e9, record) for record in records]
+    written.sort(key=lambda entry: entry[0])
+    first, last = written[workers - 1][0], written[-1][0]
+    return float(sum(record["stop"] - record["start"] for _, record in written[workers:]) / (last - first))
 
 
 def measure_scaling(photos: Path, rows: int, folder: Path, settings: Sequence[str]) -> dict[str, object]:
