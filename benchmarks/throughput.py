@@ -47,7 +47,7 @@ from normpipe.normalizers.mean_face import MeanFace  # noqa: E402
 from normpipe.shards.commits import JOURNAL_FOLDER, read_commits  # noqa: E402
 from normpipe.shards.reader import read_slice  # noqa: E402
 from normpipe.sources.inputs import manifest_for_input  # noqa: E402
-from normpipe.sources.manifest import write_manifest  # noqa: E402
+from normpipe.sources.manifest import TableSource, write_manifest  # noqa: E402
 from normpipe.sources.root import Root  # noqa: E402
 from normpipe.stages.pairs_run import plan_pairs  # noqa: E402
 from normpipe.stages.pairs_task import PairsTask  # noqa: E402
@@ -138,7 +138,7 @@ def bare_calls(task: PairsTask, shard: Shard, folder: Path) -> dict[str, list[Ca
     contents = [task.root.read(uri) for uri in uris]
     recorder = Recorder()
     with recorder.recording(task):
-        task.run(shard, _ignore)
+        task.run(shard, _ignore, {})
     tables = [pq.read_table(task.out / f"{table}/{shard.name}.parquet") for table in (FACES_FOLDER, SHARDS_FOLDER)]
     return {
         "read files": [partial(task.root.read, uri) for uri in uris],
@@ -177,12 +177,12 @@ def _product(chain: Sequence[Floats]) -> Floats:
 def measure_kernel(task: PairsTask, shard: Shard, folder: Path) -> dict[str, object]:
     """The kernel against its bare calls, in turns."""
     task.prepare()
-    task.run(shard, _ignore)
+    task.run(shard, _ignore, {})
     calls = bare_calls(task, shard, folder)
     rounds, stages, parts = [], [], []
     for _ in range(_KERNEL_ROUNDS):
         start = time.perf_counter()
-        result = task.run(shard, _ignore)
+        result = task.run(shard, _ignore, {})
         kernel = time.perf_counter() - start
         part = {name: sum(seconds(call) for call in each) for name, each in calls.items()}
         rounds.append((shard.rows / kernel, shard.rows / sum(part.values())))
@@ -221,9 +221,9 @@ def pinned_rate(task: PairsTask, shards: Sequence[Shard], cores: Sequence[int]) 
 def _pinned(task: PairsTask, shards: Sequence[Shard], core: int, barrier: Barrier, rates: "SimpleQueue[float]") -> None:
     os.sched_setaffinity(0, {core})
     task.prepare()
-    task.run(shards[0], _ignore)
+    task.run(shards[0], _ignore, {})
     barrier.wait()
-    spent = sum(seconds(partial(task.run, shard, _ignore)) for shard in shards)
+    spent = sum(seconds(partial(task.run, shard, _ignore, {})) for shard in shards)
     rates.put(sum(shard.rows for shard in shards) / spent)
 
 
@@ -260,18 +260,23 @@ def measure_scaling(photos: Path, rows: int, folder: Path, settings: Sequence[st
     }
 
 
-def _kernel(manifest: pa.Table, root: Root, out: Path, pipeline: Pipeline) -> tuple[PairsTask, list[Shard]]:
+def _kernel(manifest: pa.Table, root: Root, out: Path, pipeline: Pipeline) -> tuple[PairsTask, Sequence[Shard]]:
     """A task without an engine: folders and manifest in place."""
     for name in (FACES_FOLDER, SHARDS_FOLDER):
         (out / name).mkdir(parents=True)
-    planned = plan_pairs(manifest, root, out, pipeline, build_models)
+    planned = plan_pairs(TableSource(manifest), root, out, pipeline, build_models)
     write_manifest(manifest, out / MANIFEST_FILE)
     return planned.task, planned.plan.shards
 
 
+def _manifest(photos: Path) -> tuple[pa.Table, Root]:
+    source, root = manifest_for_input(str(photos))
+    return pa.Table.from_batches(source.batches()), root
+
+
 def _repeated(photos: Path, rows: int) -> tuple[pa.Table, Root]:
     """A manifest of `rows` rows that names every photo several times, under ids of their own."""
-    manifest, root = manifest_for_input(str(photos))
+    manifest, root = _manifest(photos)
     table = manifest.take(pa.array(np.arange(rows) % manifest.num_rows))
     ids = pa.array([f"{name}#{index}" for index, name in enumerate(table["sample_id"].to_pylist())])
     return table.set_column(0, table.schema.field("sample_id"), ids), root
@@ -328,7 +333,7 @@ def _norm_crop_rate(points: Sequence[tuple[int, int]], photos: Path, limit: int,
 
 
 def _images(photos: Path, limit: int) -> list[Image]:
-    manifest, root = manifest_for_input(str(photos))
+    manifest, root = _manifest(photos)
     contents = [root.read(uri) for uri in manifest["uri"].to_pylist()[:limit]]
     images = [cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB) for content in contents]
     return [np.asarray(image, np.uint8) for image in images if image is not None]
@@ -336,7 +341,7 @@ def _images(photos: Path, limit: int) -> list[Image]:
 
 def describe_photos(photos: Path) -> dict[str, object]:
     """Name, number and size of the photos."""
-    manifest, root = manifest_for_input(str(photos))
+    manifest, root = _manifest(photos)
     sizes = [len(root.read(uri)) for uri in manifest["uri"].to_pylist()]
     shapes = [image.shape for image in _images(photos, len(sizes))]
     return {
@@ -374,7 +379,7 @@ def main(
     figures: dict[str, object] = {"photos": describe_photos(photos)}
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        manifest, root = manifest_for_input(str(photos))
+        manifest, root = _manifest(photos)
         pipeline = load_pipeline(None, [*settings, f"shard_size={kernel_photos}"])
         task, shards = _kernel(manifest, root, folder / "alone", pipeline)
         figures["kernel"] = measure_kernel(task, shards[0], folder)
