@@ -268,4 +268,4 @@ def _rate_interval(value: Doubles, variance: Doubles, counts: Indices, rows: Ind
     z = stats.norm.ppf(0.975)
     centre = (value + z**2 / (2 * effective)) / (1 + z**2 / effective)
     reach = z / (1 + z**2 / effective) * np.sqrt(value * (1 - value) / effective + z**2 / (4 * effective**2))
-    return np.maximum(centre - reach, 0), np.minimum(centre + reach, 1)
+    return np.where(value == 0, 0.0, centre - reach), np.where(value == 1, 1.0, centre + reach)

@@ -41,11 +41,11 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """Weighted sums per person.
+    """Weighted sums per person, which are that person's means.
 
     Attributes:
         sums: (p, 5, k) of first, second, first^2, first * second, second^2.
-        weights: (p,) sum of the weights of a person's rows.
+        weights: (p,) 1, or 0 for a person whose rows weigh nothing.
         rows: Rows summed.
     """
 
@@ -55,7 +55,7 @@ class Moments:
 
     @staticmethod
     def of(first: Floats, second: Floats, weights: Doubles, people: Groups) -> "Moments":
-        """Sum (n, k) measurements without NaN, (n,) weights of rows."""
+        """Sum (n, k) measurements without NaN; (n,) weights are `Groups.share` or, of deviations, `within_weights`."""
         share = weights / weights.sum()
         sums = np.empty((len(people), 5, first.shape[1]))
         for start in range(0, first.shape[1], _COLUMNS):
@@ -65,7 +65,7 @@ class Moments:
             two -= share @ two
             for slot, product in enumerate((one, two, one * one, one * two, two * two)):
                 sums[:, slot, part] = people.sums(product * weights[:, None])
-        return Moments(sums, _total(weights, people), len(first))
+        return Moments(sums, _counted(weights, people), len(first))
 
     @staticmethod
     def pooled(first: Floats, second: Floats, weights: Doubles, people: Groups, *, dimensions: int) -> "Moments":
@@ -77,7 +77,7 @@ class Moments:
         for slot, (one, two) in enumerate(((first, first), (first, second), (second, second)), start=2):
             products = np.einsum("nk,nk->n", one, two, dtype=np.float64) * (weights * dimensions / first.shape[1])
             sums[:, slot] = people.sums(products[:, None])
-        return Moments(sums, _total(weights, people), len(first))
+        return Moments(sums, _counted(weights, people), len(first))
 
     def covariances(self, drawn: Doubles) -> tuple[Doubles, Doubles, Doubles]:
         """(k,) variance of the first, covariance, variance of the second, for (p,) weights of people."""
@@ -130,8 +130,8 @@ def within_weights(cells: Indices, people: Groups) -> Doubles:
     return np.asarray(weights, np.float64)
 
 
-def _total(weights: Doubles, people: Groups) -> Doubles:
-    return np.asarray(np.bincount(people.index, weights, len(people)), np.float64)
+def _counted(weights: Doubles, people: Groups) -> Doubles:
+    return (np.bincount(people.index, weights, len(people)) > 0).astype(np.float64)
 
 
 def _ratios(first: Doubles, joint: Doubles, second: Doubles) -> tuple[Doubles, Doubles]:

@@ -150,8 +150,8 @@ def test_intervals_cover_the_truth_at_about_their_level() -> None:
         traits = np.repeat(each.standard_normal((count, 8)) * spread, rows, axis=0)
         vectors = (traits + each.standard_normal(traits.shape)).astype(np.float32)
         pairs = _sampled(Rows(np.repeat(np.arange(count), rows).astype(str)))
-        return _figure(verification(cosines(vectors, vectors, pairs), pairs, Bootstrap(draws=200, seed=seed)).auc)
+        return _figure(verification(cosines(vectors, vectors, pairs), pairs, Bootstrap(draws=100, seed=seed)).auc)
 
-    truth = np.mean([sample(1000 + seed, 150).value for seed in range(20)])
-    covered = np.mean([found.low <= truth <= found.high for found in (sample(seed, people) for seed in range(100))])
-    assert 0.87 <= covered <= 1.0
+    truth = np.mean([sample(1000 + seed, 150).value for seed in range(10)])
+    covered = np.mean([found.low <= truth <= found.high for found in (sample(seed, people) for seed in range(60))])
+    assert 0.85 <= covered <= 1.0
