@@ -14,6 +14,7 @@ from fixtures.runs import Here, executed, planned, run
 from normpipe.errors import IncompatibleRunError, UsageError
 from normpipe.records import Reason
 from normpipe.shards.reader import iter_rows
+from normpipe.stages import pairs_run
 from normpipe.stages.estimate import estimate
 from normpipe.stages.pipeline import Models
 
@@ -131,6 +132,17 @@ def test_faces_found_in_another_way_are_refused_and_the_difference_is_named(phot
 def test_other_models_are_refused(photos, analyzed, tmp_path):
     with pytest.raises(IncompatibleRunError, match="detector"):
         planned(photos, tmp_path / "out", "detect.policy=all", faces=analyzed, build=puppet_models)
+
+
+def test_another_algorithm_or_environment_is_refused(photos, analyzed, tmp_path, monkeypatch):
+    here = pairs_run.environment
+    monkeypatch.setitem(pairs_run.ALGORITHM_VERSIONS, "detect", 99)
+    monkeypatch.setattr(pairs_run, "environment", lambda pipeline: {**here(pipeline), "opencv-python": "0.1"})
+    with pytest.raises(IncompatibleRunError, match=r"detect.*opencv-python"):
+        planned(photos, tmp_path / "out", "detect.policy=all", faces=analyzed)
+    monkeypatch.undo()
+    monkeypatch.setitem(pairs_run.ALGORITHM_VERSIONS, "encode", 99)  # how pictures are stored does not change the faces
+    planned(photos, tmp_path / "out", "detect.policy=all", faces=analyzed)
 
 
 def test_a_run_that_is_not_complete_is_refused(photos, tmp_path):
