@@ -13,7 +13,7 @@ face.
 
 import hashlib
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -86,6 +86,8 @@ class Tracker:
 
     def __init__(self) -> None:
         self._people: list[_Person] = []
+        self._gone: _Person | None = None  # of those who left for good, the one who would be kept
+        self._count = 0
         self._frame = -1
 
     def step(self, faces: Sequence[Seen]) -> list[int]:
@@ -98,7 +100,10 @@ class Tracker:
             One track id per face.
         """
         self._frame += 1
-        present = [person for person in self._people if self._frame - person.frame <= _LONGEST_GAP + 1]
+        for person in [person for person in self._people if self._frame - person.frame > _LONGEST_GAP + 1]:
+            self._people.remove(person)
+            self._gone = person if self._gone is None else max(self._gone, person, key=_rank)
+        present = list(self._people)
         known = _matches([person.expected(self._frame) for person in present], faces)
         ids = []
         for index, face in enumerate(faces):
@@ -106,8 +111,9 @@ class Tracker:
                 person = present[known[index]]
                 person.follow(face, self._frame)
             else:
-                person = _Person(len(self._people), face, self._frame)
+                person = _Person(self._count, face, self._frame)
                 self._people.append(person)
+                self._count += 1
             person.weight += face.area * face.score
             ids.append(person.track_id)
         return ids
@@ -115,7 +121,12 @@ class Tracker:
     @property
     def kept(self) -> int | None:
         """The person with the largest sum of area times score, None before the first face."""
-        return max(self._people, key=lambda person: (person.weight, -person.track_id)).track_id if self._people else None
+        people = self._people if self._gone is None else [*self._people, self._gone]
+        return max(people, key=_rank).track_id if people else None
+
+
+def _rank(person: _Person) -> tuple[float, int]:
+    return person.weight, -person.track_id
 
 
 def write_tracks(analysis: FacesTable, manifest: Path) -> str:
@@ -196,17 +207,16 @@ def _seen(analysis: FacesTable) -> Iterator[list[Seen]]:
             yield waiting
 
 
-def _matches(expected: Sequence[Seen], faces: Iterable[Seen]) -> dict[int, int]:
-    """Index of a face to index of the expected one that it is."""
-    costs = np.array([[_cost(one, face) for one in expected] for face in faces], np.float64)
-    if costs.size == 0:
+def _matches(expected: Sequence[Seen], faces: Sequence[Seen]) -> dict[int, int]:
+    """Index of a face to index of the expected one that it is; costs are missing overlap plus distance in face sides."""
+    if not expected or not faces:
         return {}
+    boxes, points = np.stack([one.box for one in expected]), np.stack([one.five_points for one in expected])
+    areas = np.array([one.area for one in expected])
+    costs = np.empty((len(faces), len(expected)))
+    for row, face in zip(costs, faces, strict=True):
+        side = np.sqrt(np.maximum(np.minimum(areas, face.area), 1.0))  # of the smaller one
+        distance = np.sqrt(((points - face.five_points) ** 2).sum(axis=2).mean(axis=1)) / side
+        row[:] = np.where(distance > _FARTHEST, _FORBIDDEN, 1 - iou(face.box, boxes) + distance)
     found = zip(*linear_sum_assignment(costs), strict=True)
     return {int(face): int(person) for face, person in found if costs[face, person] < _FORBIDDEN}
-
-
-def _cost(expected: Seen, face: Seen) -> float:
-    """Missing overlap plus distance in sides of the smaller face."""
-    side = np.sqrt(max(min(expected.area, face.area), 1.0))
-    distance = float(np.sqrt(((expected.five_points - face.five_points) ** 2).sum(axis=1).mean()) / side)
-    return _FORBIDDEN if distance > _FARTHEST else 1 - float(iou(expected.box, face.box[None])[0]) + distance
