@@ -7,7 +7,7 @@ is known to shards.commits; a shard that a run had to leave pending has a file o
 
 import json
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,10 +79,13 @@ class Journal:
         """Whether no shard was ever committed, under any fingerprint."""
         return not commits.committed_names(self._folder)
 
-    def withdraw(self, shards: Collection[Shard]) -> None:
-        """Take records back before their shards are rewritten."""
-        if shards:
-            commits.withdraw(self._folder, {shard.index for shard in shards})
+    def files(self) -> list[OutputFile]:
+        """Files of all records under any fingerprint, whether they are there or not."""
+        return [
+            OutputFile(file["path"], file["sha256"], file["size"])
+            for one in commits.read_commits(self._folder)
+            for file in one["files"]
+        ]
 
     def compact(self) -> None:
         """Gather the records in one file; for the one process that directs the run."""

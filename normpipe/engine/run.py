@@ -8,13 +8,14 @@ stays pending: the same command takes it up, until a shard that is held has had 
 import time
 from collections.abc import Generator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from normpipe.engine.journal import Journal, PendingRecord, ShardRecord
 from normpipe.engine.log import RunLog
 from normpipe.engine.plan import Plan
 from normpipe.engine.progress import Progress, ProgressFile
+from normpipe.engine.renewal import recover
 from normpipe.engine.summary import (
     RunSummary,
     earlier_rate,
@@ -36,6 +37,7 @@ _COMPACT_EVERY = 1000
 """Commits; so that a run of any length has few small files, also when it is killed and takes up its work again."""
 
 _UNWRITABLE_IN_A_ROW = 3
+_SHOWN_KEPT = 10
 
 
 def execute(
@@ -80,13 +82,15 @@ def execute(
     progress.begin(plan.rows, len(plan.shards), phase)
     run = _Execution(Work(task, journal), executor, progress, log)
     try:
-        pending = _pending(plan, journal, progress, retry_failed)
+        pending, renewed = _pending(plan, journal, progress, retry_failed)
+        run.work = Work(task, journal, renewed=renewed)
         if pending:
             word = "started" if len(pending) == len(plan.shards) else "resumed"
             rows = sum(shard.rows for shard in pending)
             log.write(word, f"{len(pending)} of {len(plan.shards)} shards pending, {rows} of {plan.rows} rows")
             with ProgressFile(out, progress):
                 run.both_passes(pending, accept_failures, attempts, retry_pause)
+            _tidy(out, folders, journal)  # processes that were killed leave what they had begun
         with suppress(OSError):  # a full disk: the records stay as they are and are gathered another time
             journal.compact()
         rate = run.frames / run.seconds if run.frames else earlier_rate(out)
@@ -107,27 +111,33 @@ def execute(
 def _prepare(out: Path, folders: Sequence[str], journal: Journal) -> None:
     for folder in folders:
         (out / folder).mkdir(parents=True, exist_ok=True)
-        remove_leftovers(out / folder)
-    remove_leftovers(out)
     journal.open()
+    _tidy(out, folders, journal)
 
 
-def _pending(plan: Plan, journal: Journal, progress: Progress, retry_failed: bool) -> list[Shard]:
-    """Shards that are to be done."""
+def _tidy(out: Path, folders: Sequence[str], journal: Journal) -> None:
+    """Remove what no living process will finish."""
+    with suppress(OSError):  # a disk that cannot be written now is told of elsewhere
+        for folder in (*folders, "."):
+            remove_leftovers(out / folder)
+        recover(out, folders, journal.files())
+
+
+def _pending(
+    plan: Plan, journal: Journal, progress: Progress, retry_failed: bool
+) -> tuple[list[Shard], dict[int, ShardRecord]]:
+    """Shards that are to be done, and the records of those among them that are done again."""
     journal.compact()
     records = journal.committed(plan.shards)
-    again = [record.shard for record in records if retry_failed and may_pass_again(record)]
-    journal.withdraw(again)
-    done = {record.shard: record.result for record in records}
-    for shard in again:
-        del done[shard]
+    renewed = {record.shard.index: record for record in records if retry_failed and may_pass_again(record)}
+    done = {record.shard: record.result for record in records if record.shard.index not in renewed}
     for record in journal.postponed().values():
         if record.shard in done:  # a run was killed between committing it and forgetting why it had been pending
             journal.settle(record.shard)
     rows = sum(shard.rows for shard in done)
     ok, failed = sum(result.ok for result in done.values()), sum(sum(result.failed.values()) for result in done.values())
     progress.resume(rows, ok, failed, shards=len(done))
-    return [shard for shard in plan.shards if shard not in done]
+    return [shard for shard in plan.shards if shard not in done], renewed
 
 
 @dataclass(slots=True)
@@ -155,6 +165,7 @@ class _Execution:
 
     def both_passes(self, pending: Sequence[Shard], accept_failures: bool, attempts: int, retry_pause: float) -> None:
         """Do the shards, then once more those that were not committed, and note what is left."""
+        renewed = self.work.renewed
         earlier = self.work.journal.postponed()
         tried = {shard.index: earlier[shard.index].attempts if shard.index in earlier else 0 for shard in pending}
         self._do(pending, frozenset(tried) if accept_failures else frozenset())
@@ -167,13 +178,19 @@ class _Execution:
             due = frozenset(index for index, count in tried.items() if accept_failures or count + 1 >= attempts)
             self._do(left, due, announce=True)
         for shard, outcome in self.held.items():
-            self._note(PendingRecord(shard, tried[shard.index] + 1, outcome.failed))
+            if shard.index not in renewed:
+                self._note(PendingRecord(shard, tried[shard.index] + 1, outcome.failed))
         for shard, failure in self.failures.items():
-            self._note(PendingRecord(shard, tried[shard.index], message=failure.message))
+            if shard.index not in renewed:
+                self._note(PendingRecord(shard, tried[shard.index], message=failure.message))
+        kept = sorted(shard.name for shard in (*self.held, *self.failures) if shard.index in renewed)
+        if kept:
+            text = f"{len(kept)} shards keep what they had, since no more rows succeed now: {', '.join(kept[:_SHOWN_KEPT])}"
+            self._tell("shards kept", text, shown=text)
 
     def _do(self, shards: Sequence[Shard], accepted: frozenset[int], announce: bool = False) -> None:
         started = time.monotonic()
-        work = Work(self.work.task, self.work.journal, accepted)
+        work = replace(self.work, accepted=accepted)
         outcomes = self.executor.run(work, shards, self.progress.advance, self._observe)
         try:
             for done, outcome in enumerate(outcomes, start=1):

@@ -4,11 +4,12 @@ import os
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from normpipe.engine.journal import Journal, ShardRecord
+from normpipe.engine.renewal import kept
 from normpipe.engine.tasks import Advance, Observe, Shard, ShardResult, ShardTask
 from normpipe.errors import NormpipeError
 from normpipe.records import Reason, ReasonClass
@@ -18,7 +19,9 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True, slots=True)
 class ShardHeld:
-    """A shard that was finished and is not committed, since some rows failed for reasons that may pass; its files are gone.
+    """A shard that was finished and is not committed, since some rows failed for reasons that may pass.
+
+    Its files are gone; where it had been committed before, those of the earlier record are in their place.
 
     Attributes:
         shard: Which one.
@@ -55,15 +58,20 @@ class Work:
         task: What to do with a shard.
         journal: Where finished shards are recorded.
         accepted: Indices of shards that are committed whatever their rows failed of.
+        renewed: Records of shards that are done again, by index: they stand unless fewer rows fail now.
     """
 
     task: ShardTask
     journal: Journal
     accepted: frozenset[int] = frozenset()
+    renewed: Mapping[int, ShardRecord] = field(default_factory=dict)
 
     def do(self, shard: Shard, advance: Advance, excluded: Mapping[int, Reason]) -> Outcome:
         """Run one shard and commit it, or say why not."""
         try:
+            earlier = self.renewed.get(shard.index)
+            if earlier is not None:
+                return self._renew(earlier, advance, excluded)
             result = self.task.run(shard, advance, excluded)
             passing = {} if shard.index in self.accepted else _may_pass(result, excluded)
             if passing:
@@ -73,6 +81,16 @@ class Work:
             return self.journal.commit(shard, result)
         except Exception as error:  # noqa: BLE001  # the boundary: one shard's error, whatever it is, must not end a long run
             return ShardFailure(shard, describe(error), unwritable=isinstance(error, OSError))
+
+    def _renew(self, earlier: ShardRecord, advance: Advance, excluded: Mapping[int, Reason]) -> Outcome:
+        with kept(self.journal.out, earlier.result.files) as old:
+            result = self.task.run(earlier.shard, advance, excluded)
+            left = {reason: count for reason, count in result.failed.items() if reason.may_pass_again}
+            if sum(left.values()) >= _worth_another_attempt(earlier.result):
+                return ShardHeld(earlier.shard, left)
+            record = self.journal.commit(earlier.shard, result)
+            old.forget()
+            return record
 
 
 class Executor(Protocol):
@@ -113,3 +131,7 @@ def _may_pass(result: ShardResult, excluded: Mapping[int, Reason]) -> dict[Reaso
     tried = Counter(excluded.values()) + Counter(result.settled)
     left = {reason: count - tried[reason] for reason, count in result.failed.items() if reason is not Reason.POISON}
     return {reason: count for reason, count in left.items() if count > 0 and reason.reason_class is ReasonClass.ENVIRONMENT}
+
+
+def _worth_another_attempt(result: ShardResult) -> int:
+    return sum(count for reason, count in result.failed.items() if reason.may_pass_again)

@@ -97,22 +97,13 @@ def committed_names(folder: Path) -> list[str]:
 
 
 def compact(folder: Path) -> None:
-    """Move the JSON commits into the compacted file; call only while no other process compacts or withdraws here."""
+    """Move the JSON commits into the compacted file; call only while no other process compacts here."""
     newer = _read_newer(folder)
     if not newer:
         return
     rows = pa.Table.from_pylist([_as_row(commit) for commit in newer.values() if commit is not None], schema=COMMITS_SCHEMA)
     _write_compacted(folder, pa.concat_tables([_without(_read_compacted(folder), newer), rows]))
     _remove_json(folder, newer)
-
-
-def withdraw(folder: Path, indices: Collection[int]) -> None:
-    """Take commits back before their shards are written again; call only while no other process compacts or withdraws here."""
-    compacted = _read_compacted(folder)
-    kept = _without(compacted, indices)
-    if kept.num_rows < compacted.num_rows:
-        _write_compacted(folder, kept)
-    _remove_json(folder, indices)
 
 
 def _json_files(folder: Path) -> list[tuple[int, Path]]:

@@ -61,11 +61,6 @@ def test_a_record_of_a_shard_with_other_rows_does_not_count(committed):
     assert committed.committed(plan_of(10, 5).shards) == []
 
 
-def test_a_withdrawn_shard_is_pending_again(committed):
-    committed.withdraw([SHARDS[0]])
-    assert committed.committed(SHARDS) == []
-
-
 def test_a_word_that_is_no_reason_does_not_count(journal):
     journal.commit(SHARDS[0], result_with_file(journal.out))
     path = journal.out / journal.folder / "part-00000.json"

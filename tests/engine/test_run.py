@@ -87,7 +87,7 @@ def test_every_row_is_written_exactly_once_whatever_happened_before(rows, shard_
             except KilledAtError:
                 pass
             after = committed(out, plan)
-            assert this.retry_failed or set(before) <= set(after)
+            assert set(before) <= set(after)
             assert rows_written(out) == [row for index in after for row in rows_of(plan, index)]
         summary = run(out, plan, RowsTask(out), retry_failed=True)
         assert (summary.rows, summary.ok, summary.failed, summary.complete) == (rows, rows, {}, True)
@@ -207,13 +207,26 @@ def test_retry_redoes_the_shards_with_rows_that_may_pass_alone(tmp_path):
     assert (summary.ok, summary.failed) == (10, {})
 
 
-def test_a_retry_that_is_killed_leaves_its_shard_pending(tmp_path):
+def test_a_retry_that_is_killed_leaves_what_was_there(tmp_path):
     plan = plan_of(10, 4)
     run(tmp_path, plan, RowsTask(tmp_path, failing_rows=frozenset({5})), accept_failures=True)
     with pytest.raises(KilledError):
         run(tmp_path, plan, RowsTask(tmp_path, {1: Death.KILL_AFTER}), retry_failed=True)
-    assert committed(tmp_path, plan) == [0, 2]
+    assert committed(tmp_path, plan) == [0, 1, 2]
     assert log(tmp_path)[-1].startswith("interrupted: ")
+
+
+@pytest.mark.parametrize("failing", [{5}, {4, 5}, {4, 6}])
+def test_a_retry_that_is_no_better_leaves_what_was_there(tmp_path, failing):
+    plan = plan_of(10, 4)
+    run(tmp_path, plan, RowsTask(tmp_path, failing_rows=frozenset({5})), accept_failures=True)
+    before = Journal(tmp_path, plan.fingerprint.digest).committed(plan.shards)
+    summary = run(tmp_path, plan, RowsTask(tmp_path, failing_rows=frozenset(failing)), retry_failed=True)
+    assert (summary.complete, summary.failed, summary.pending) == (True, {Reason.VANISHED: 1}, ())
+    assert Journal(tmp_path, plan.fingerprint.digest).committed(plan.shards) == before
+    assert rows_written(tmp_path) == list(range(10))
+    assert not list(tmp_path.rglob("*.kept"))
+    assert "shards kept: 1 shards keep what they had, since no more rows succeed now: part-00001" in log(tmp_path)
 
 
 def test_an_output_that_cannot_be_written_stops_the_run_early(tmp_path):

@@ -18,7 +18,6 @@ from normpipe.shards.commits import (
     compact,
     part_name,
     read_commits,
-    withdraw,
     write_commit,
 )
 
@@ -67,16 +66,6 @@ def test_order_is_that_of_the_plan_beyond_five_digits(tmp_path):
     assert indices(tmp_path) == [7, 99_999, 100_000]
 
 
-def test_what_is_withdrawn_is_gone_in_both_forms(tmp_path):
-    for index in range(4):
-        write_commit(tmp_path, commit(index))
-        if index == 1:
-            compact(tmp_path)
-    withdraw(tmp_path, {1, 3})
-    assert indices(tmp_path) == [0, 2]
-    assert committed_names(tmp_path) == ["part-00000", "part-00002"]
-
-
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", "null", '{"index": 1}'])
 def test_a_damaged_json_is_no_commit_and_hides_the_older_one(tmp_path, content):
     write_commit(tmp_path, commit(1))
@@ -107,7 +96,6 @@ def test_equal_commits_compact_to_equal_bytes(tmp_path):
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("write"), st.integers(0, 5)),
-        st.tuples(st.just("withdraw"), st.sets(st.integers(0, 5), max_size=4)),
         st.tuples(st.just("compact"), st.none()),
     ),
     max_size=12,
@@ -116,7 +104,7 @@ steps = st.lists(
 
 @settings(deadline=None, max_examples=150)
 @given(steps=steps, kill_after=st.integers(0, 25))
-def test_a_kill_at_any_moment_loses_nothing_and_brings_nothing_back(tmp_path_factory, steps, kill_after):
+def test_a_kill_at_any_moment_loses_nothing(tmp_path_factory, steps, kill_after):
     folder = tmp_path_factory.mktemp("journal")
     certain: set[int] = set()
     possible: set[int] = set()
@@ -126,16 +114,13 @@ def test_a_kill_at_any_moment_loses_nothing_and_brings_nothing_back(tmp_path_fac
                 if step == "write":
                     possible = certain | {argument}
                     write_commit(folder, commit(argument))
-                elif step == "withdraw":
-                    possible = certain - argument
-                    withdraw(folder, argument)
                 else:
                     compact(folder)
                 certain = possible
         except KilledError:
             assert bomb.burst
     found = set(indices(folder))
-    assert certain & possible <= found <= certain | possible
+    assert certain <= found <= possible
     assert [int(name[5:]) for name in committed_names(folder)] == sorted(found)
     compact(folder)
     assert set(indices(folder)) == found
