@@ -18,8 +18,12 @@ import numpy as np
 from judges import BLENDSHAPES, Blendshapes, IdentityEmbedding, matched_auc, rank_one
 from numpy.typing import NDArray
 from plain_classifier import features, predictions, subject_folds
-from sklearn.metrics import balanced_accuracy_score, f1_score
 
+from normpipe.audit.classifier import judged
+from normpipe.audit.figures import Figure, NotMeasurable
+from normpipe.audit.groups import Doubles, Groups
+from normpipe.audit.intervals import Bootstrap
+from normpipe.audit.moments import Moments
 from normpipe.batches import AlignedFace, Floats, Image
 from normpipe.config import Normalize, Pipeline
 from normpipe.faces.build import build_landmarker
@@ -32,7 +36,6 @@ from normpipe.training.samples import analyze
 CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger")
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _NEUTRAL = ("mouthSmile", "jawOpen", "browDown", "browInnerUp")
-_RESAMPLES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,48 +73,12 @@ class Instruments:
         )
 
 
-def agreement(original: Floats, normalized: Floats, subjects: NDArray[np.str_]) -> tuple[Floats, Floats, int]:
+def agreement(original: Floats, normalized: Floats, subjects: NDArray[np.str_]) -> tuple[Doubles, Doubles, int]:
     """Pearson correlation and slope per blendshape, subjects weighted equally, and the number of rows without a face."""
     usable = np.isfinite(original).all(axis=1) & np.isfinite(normalized).all(axis=1)
-    _, person, rows = np.unique(subjects[usable], return_inverse=True, return_counts=True)
-    weights = (1.0 / rows[person])[:, None]
-    weights /= weights.sum()
-    first, second = original[usable].astype(np.float64), normalized[usable].astype(np.float64)
-    first, second = first - (weights * first).sum(axis=0), second - (weights * second).sum(axis=0)
-    covariance = (weights * first * second).sum(axis=0)
-    variances = (weights * first**2).sum(axis=0), (weights * second**2).sum(axis=0)
-    correlation = covariance / np.sqrt(np.maximum(variances[0] * variances[1], 1e-12))
-    return correlation.astype(np.float32), (covariance / variances[0]).astype(np.float32), int((~usable).sum())
-
-
-def difference(
-    truth: NDArray[np.str_], first: list[NDArray[np.str_]], second: list[NDArray[np.str_]], subjects: NDArray[np.str_]
-) -> tuple[float, float, float]:
-    """Macro-F1 of `first` minus that of `second` in points, mean over repetitions, with its 95 % interval over subjects."""
-    classes = np.unique(truth)
-    _, person = np.unique(subjects, return_inverse=True)
-    people = int(person.max()) + 1
-
-    def counts(predicted: list[NDArray[np.str_]]) -> NDArray[np.float64]:
-        """(people, repetitions, classes, 3): true positives, predicted, actual."""
-        table = np.zeros((people, len(predicted), len(classes), 3))
-        for repetition, labels in enumerate(predicted):
-            for number, name in enumerate(classes):
-                for slot, hits in enumerate(((labels == name) & (truth == name), labels == name, truth == name)):
-                    table[:, repetition, number, slot] = np.bincount(person[hits], minlength=people)
-        return table
-
-    def macro_f1(table: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
-        total = np.tensordot(weights, table, axes=1)
-        return float(np.mean(2 * total[..., 0] / np.maximum(total[..., 1] + total[..., 2], 1)))
-
-    tables = counts(first), counts(second)
-    random = np.random.default_rng(0)
-    draws = [np.bincount(random.integers(0, people, people), minlength=people).astype(float) for _ in range(_RESAMPLES)]
-    gaps = [100 * (macro_f1(tables[0], draw) - macro_f1(tables[1], draw)) for draw in draws]
-    ones = np.ones(people)
-    low, high = np.percentile(gaps, [2.5, 97.5])
-    return 100 * (macro_f1(tables[0], ones) - macro_f1(tables[1], ones)), float(low), float(high)
+    people = Groups.of(subjects[usable])
+    correlation, slope = Moments.of(original[usable], normalized[usable], people.share, people).by_column()
+    return correlation, slope, int((~usable).sum())
 
 
 def load(manifest: Path, root: Path, split: str, pipeline: Pipeline) -> People:
@@ -176,16 +143,23 @@ def judge(people: People, instruments: Instruments, seeds: int, pipeline: Pipeli
         sets[name] = measured[name].features
         arms[name] = (name,)
         arms[f"original + {name}"] = ("original", name)
-    folds = [subject_folds(people.subjects, 5, seed) for seed in range(seeds)]
+    subjects = Groups.of(people.subjects)
+    folds = [subject_folds(subjects, 5, seed) for seed in range(seeds)]
     repeated = [predictions(sets, arms, people.emotions, fold) for fold in folds]
     by_arm = {arm: [each[arm] for each in repeated] for arm in arms}
+    names = [f"{strength:g}" for strength in STRENGTHS]
+    pairs = [(name, "original") for name in names] + [(f"original + {name}", "original twice") for name in names]
+    judged_arms, contrasts = judged(people.emotions, by_arm, pairs, subjects, Bootstrap())
+    gaps = {(each.arm, each.minus): each.scores.macro_f1 for each in contrasts}
 
     def scores(arm: str) -> dict[str, float]:
-        truth = people.emotions
-        return {
-            "macro_f1": float(np.mean([f1_score(truth, each, average="macro") for each in by_arm[arm]])),
-            "balanced_accuracy": float(np.mean([balanced_accuracy_score(truth, each) for each in by_arm[arm]])),
-        }
+        found = judged_arms[arm]
+        return {"macro_f1": _figure(found.macro_f1).value, "balanced_accuracy": _figure(found.balanced_accuracy).value}
+
+    def difference(arm: str, minus: str) -> tuple[float, float, float]:
+        """Macro-F1 of one arm minus another's in points, with its 95 % interval over subjects."""
+        gap = _figure(gaps[arm, minus])
+        return 100 * gap.value, 100 * gap.low, 100 * gap.high
 
     records: list[dict[str, object]] = [
         {"images": "original", "auc": matched_auc(originals.vectors, people.subjects, people.emotions),
@@ -198,8 +172,8 @@ def judge(people: People, instruments: Instruments, seeds: int, pipeline: Pipeli
                 "images": f"mean_face, detail {name}",
                 "auc": matched_auc(found.vectors, people.subjects, people.emotions),
                 "rank1": rank_one(found.vectors, people.subjects),
-                "correlation": float(correlation.mean()),
-                "slope": float(slope.mean()),
+                "correlation": float(np.nanmean(correlation)),
+                "slope": float(np.nanmean(slope)),
                 "by_blendshape": {
                     shape: [round(float(pair[0]), 3), round(float(pair[1]), 3)]
                     for shape, pair in zip(BLENDSHAPES, zip(correlation, slope, strict=True), strict=True)
@@ -207,13 +181,17 @@ def judge(people: People, instruments: Instruments, seeds: int, pipeline: Pipeli
                 "rows_without_blendshapes": missing,
                 "alone": scores(name),
                 "with_originals": scores(f"original + {name}"),
-                "alone_minus_original": difference(people.emotions, by_arm[name], by_arm["original"], people.subjects),
-                "both_minus_twice": difference(
-                    people.emotions, by_arm[f"original + {name}"], by_arm["original twice"], people.subjects
-                ),
+                "alone_minus_original": difference(name, "original"),
+                "both_minus_twice": difference(f"original + {name}", "original twice"),
             }
         )
     return records
+
+
+def _figure(measured: Figure | NotMeasurable) -> Figure:
+    if isinstance(measured, NotMeasurable):
+        raise click.ClickException(f"cannot be measured: {measured.detail}")
+    return measured
 
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

@@ -11,6 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from normpipe.audit.figures import NotMeasurable
+from normpipe.audit.groups import finite_rows
+from normpipe.audit.identity import auc, cosines
+from normpipe.audit.identity import rank_one as identify
+from normpipe.audit.intervals import Bootstrap
+from normpipe.audit.pairs import Rows, sample_pairs
 from normpipe.batches import Floats, Image
 
 os.environ.update(dict.fromkeys(("https_proxy", "http_proxy", "HTTPS_PROXY", "HTTP_PROXY"), "http://127.0.0.1:9"))
@@ -74,26 +80,13 @@ class IdentityEmbedding:
 
 def matched_auc(vectors: Floats, subjects: NDArray[np.str_], emotions: NDArray[np.str_]) -> float:
     """Verification AUC on pairs of one emotion, same person against different people, subjects weighted equally."""
-    from sklearn.metrics import roc_auc_score
-
-    first, second = np.triu_indices(len(vectors), 1)
-    matched = emotions[first] == emotions[second]
-    first, second = first[matched], second[matched]
-    same = subjects[first] == subjects[second]
-    _, person, rows = np.unique(subjects, return_inverse=True, return_counts=True)
-    pairs_of_person = np.bincount(person[first[same]], minlength=len(rows))
-    share = 1.0 / rows[person]
-    weights = share[first] * share[second]
-    weights[same] = 1.0 / pairs_of_person[person[first[same]]]
-    similarity = (vectors @ vectors.T)[first, second]
-    return float(roc_auc_score(same, similarity, sample_weight=weights))
+    pairs = sample_pairs(Rows(subjects, emotions), finite_rows(vectors))
+    return float("nan") if isinstance(pairs, NotMeasurable) else auc(cosines(vectors, vectors, pairs), pairs)
 
 
 def rank_one(vectors: Floats, subjects: NDArray[np.str_]) -> float:
     """Share of images whose nearest other image is of the same person, among people with several, weighted equally."""
-    similarity = vectors @ vectors.T
-    np.fill_diagonal(similarity, -np.inf)
-    hit = subjects[similarity.argmax(axis=1)] == subjects
-    _, person, rows = np.unique(subjects, return_inverse=True, return_counts=True)
-    several = rows[person] > 1
-    return float(np.average(hit[several], weights=1.0 / rows[person][several]))
+    found = identify(vectors, Rows(subjects), Bootstrap(draws=1), probes=len(vectors))
+    if isinstance(found, NotMeasurable) or isinstance(found.rank_one, NotMeasurable):
+        return float("nan")
+    return found.rank_one.value

@@ -13,8 +13,8 @@ from enum import StrEnum
 import numpy as np
 
 from normpipe.audit.figures import Figure, NotMeasurable, Why
-from normpipe.audit.groups import UNKNOWN, Doubles, Floats, Groups, Indices, Mask, sampled_rows
-from normpipe.audit.identity import Identification, Verification, cosines, finite_rows, rank_one, verification
+from normpipe.audit.groups import UNKNOWN, Doubles, Floats, Groups, Indices, Mask, finite_rows, sampled_rows
+from normpipe.audit.identity import Identification, Verification, cosines, rank_one, verification
 from normpipe.audit.intervals import Bootstrap
 from normpipe.audit.pairs import PAIRS, Pairs, Rows, sample_pairs
 from normpipe.audit.probes import FEWEST_PEOPLE, Bridge, PersonSpace, halves
@@ -148,9 +148,9 @@ def _probe(values: Floats, rows: Rows, bootstrap: Bootstrap, limits: AttackLimit
     for held in (0, 1):
         train, people = _training(rows, np.flatnonzero(usable & (half != held)), bootstrap, limits)
         space = PersonSpace.fit(values[train], people, bootstrap.seed)
-        held_pairs = half[pairs.first] == held
         places = _applied(space.coordinates, values, half == held)
-        scores[held_pairs] = space.scores(places[pairs.first[held_pairs]], places[pairs.second[held_pairs]])
+        for chunk in _chunks(half[pairs.first] == held):
+            scores[chunk] = space.scores(places[pairs.first[chunk]], places[pairs.second[chunk]])
     return verification(scores, pairs, bootstrap)
 
 
@@ -166,10 +166,10 @@ def _cross_probe(
     for held in (0, 1):
         train, people = _training(rows, np.flatnonzero(usable & (half != held)), bootstrap, limits)
         bridge = Bridge.fit(originals[train], normalized[train], people, bootstrap.seed)
-        held_pairs = half[pairs.first] == held
         coordinates = _applied(bridge.originals.coordinates, originals, half == held)
         places = _applied(bridge.places, normalized, half == held)
-        scores[held_pairs] = bridge.scores(coordinates[pairs.first[held_pairs]], places[pairs.second[held_pairs]])
+        for chunk in _chunks(half[pairs.first] == held):
+            scores[chunk] = bridge.scores(coordinates[pairs.first[chunk]], places[pairs.second[chunk]])
     return verification(scores, pairs, bootstrap)
 
 
@@ -200,8 +200,14 @@ def _training(rows: Rows, use: Indices, bootstrap: Bootstrap, limits: AttackLimi
 
 def _applied(space: Callable[[Floats], Doubles], values: Floats, mask: Mask) -> Doubles:
     """(n, k) coordinates of the masked rows, zero elsewhere; rows are read in chunks."""
-    members = np.flatnonzero(mask)
-    found = [space(values[members[start : start + _CHUNK]]) for start in range(0, len(members), _CHUNK)]
-    coordinates = np.zeros((len(values), found[0].shape[1]))
-    coordinates[members] = np.concatenate(found)
+    found = [(chunk, space(values[chunk])) for chunk in _chunks(mask)]
+    coordinates = np.zeros((len(values), found[0][1].shape[1]))
+    for chunk, places in found:
+        coordinates[chunk] = places
     return coordinates
+
+
+def _chunks(mask: Mask) -> Iterator[Indices]:
+    members = np.flatnonzero(mask)
+    for start in range(0, len(members), _CHUNK):
+        yield members[start : start + _CHUNK]

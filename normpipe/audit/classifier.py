@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from normpipe.audit.crossfit import subject_folds
 from normpipe.audit.figures import Measured, NotMeasurable, Why
-from normpipe.audit.groups import UNKNOWN, Doubles, Floats, Groups, Indices, Mask, Names, sampled_rows
+from normpipe.audit.groups import UNKNOWN, Doubles, Floats, Groups, Indices, Mask, Names, finite_rows, sampled_rows
 from normpipe.audit.intervals import Bootstrap, measured
 
 COMPONENTS = 250
@@ -121,7 +121,7 @@ def classification(
     by_arm = {arm: [each[arm] for each in repeated] for arm in _ARMS}
     arms, contrasts = judged(truth, by_arm, _CONTRASTS, people, bootstrap)
     classes = {str(name): int(count) for name, count in zip(*np.unique(truth, return_counts=True), strict=True)}
-    missing = int((~np.isfinite(normalized[use]).all(axis=1)).sum())
+    missing = int((~finite_rows(normalized[use])).sum())
     return Classification(arms, contrasts, classes, left_out, missing)
 
 
@@ -140,7 +140,7 @@ def predictions(
         (n,) predicted classes by arm.
     """
     predicted = {arm: np.empty(len(labels), labels.dtype) for arm in arms}
-    present = {name: np.asarray(np.isfinite(values).all(axis=1)) for name, values in sets.items()}
+    present = {name: finite_rows(values) for name, values in sets.items()}
     with threadpool_limits(1):
         for held_out in np.unique(fold):
             train = np.asarray(fold != held_out)

@@ -13,7 +13,7 @@ import numpy as np
 from normpipe.audit.crossfit import Folds, standardized
 from normpipe.audit.expression import own_names
 from normpipe.audit.figures import Figure, Measured, NotMeasurable, Why
-from normpipe.audit.groups import UNKNOWN, Doubles, Floats, Groups, Mask, Names
+from normpipe.audit.groups import UNKNOWN, Doubles, Floats, Groups, Mask, Names, finite_rows
 from normpipe.audit.intervals import Bootstrap, measured
 from normpipe.audit.moments import Agreement, Moments, within_weights
 
@@ -162,7 +162,7 @@ def label_surplus(
 def _usable(labels: Names, *measurements: Floats) -> Mask:
     mask = np.asarray(labels != UNKNOWN)
     for values in measurements:
-        mask &= np.isfinite(values).all(axis=1)
+        mask &= finite_rows(values)
     return mask
 
 

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from normpipe.audit.crossfit import Folds
 from normpipe.audit.figures import Measured, NotMeasurable, Why
-from normpipe.audit.groups import UNKNOWN, Doubles, Floats, Groups, Names, sampled_rows
+from normpipe.audit.groups import UNKNOWN, Doubles, Floats, Groups, Names, finite_rows, sampled_rows
 from normpipe.audit.intervals import Bootstrap, measured
 from normpipe.audit.moments import within_weights
 
@@ -75,7 +75,7 @@ def dependence(
     """
     use = subjects != UNKNOWN
     for values in (codes, nuisance, expression):
-        use &= np.isfinite(values).all(axis=1)
+        use &= finite_rows(values)
     known = np.flatnonzero(use)
     if not len(known):
         return NotMeasurable(Why.NO_SUBJECTS, "no row with a face names its subject")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from normpipe.audit.figures import NotMeasurable, Why
-from normpipe.audit.groups import UNKNOWN, Doubles, Floats, Groups, Indices, Names
+from normpipe.audit.groups import UNKNOWN, Doubles, Floats, Groups, Indices, Names, finite_rows
 from normpipe.audit.intervals import Bootstrap
 from normpipe.audit.moments import Agreement, Moments, within_weights
 
@@ -96,9 +96,9 @@ def changes(original: Floats, normalized: Floats, subjects: Names, pose: Floats 
         pose: (n, 3) yaw, pitch, roll of the originals in degrees, None to leave the pose in.
     """
     known = subjects != UNKNOWN
-    face = np.isfinite(original).all(axis=1) & np.isfinite(normalized).all(axis=1)
+    face = finite_rows(original) & finite_rows(normalized)
     if pose is not None:
-        face &= np.isfinite(pose).all(axis=1)
+        face &= finite_rows(pose)
     if not known.any():
         return NotMeasurable(Why.NO_SUBJECTS, "no row names its subject")
     use = np.flatnonzero(known & face)
@@ -109,7 +109,7 @@ def changes(original: Floats, normalized: Floats, subjects: Names, pose: Floats 
     if not len(several):
         return NotMeasurable(Why.ONE_IMAGE_PER_SUBJECT, f"{len(everyone)} people, one image of each: none has an own mean")
     people = Groups.of(subjects[several])
-    first, second = (people.centred(each[several]) for each in (original, normalized))
+    first, second = (people.centred(each, several) for each in (original, normalized))
     if pose is not None:
         terms = people.centred(pose_terms(pose[several])).astype(np.float64)
         for each in (first, second):
@@ -148,7 +148,7 @@ def blendshapes(
         subjects: (n,); rows of unknown people are people of their own.
         bootstrap: Draws of people.
     """
-    usable = np.isfinite(original).all(axis=1) & np.isfinite(normalized).all(axis=1)
+    usable = finite_rows(original) & finite_rows(normalized)
     if not usable.any():
         return Blendshapes(NotMeasurable(Why.NO_ROWS, "no row has a face in both images"), {}, int((~usable).sum()))
     people = Groups.of(own_names(subjects[usable]))

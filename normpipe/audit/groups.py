@@ -14,6 +14,7 @@ Names = NDArray[np.str_]
 UNKNOWN = ""
 """Stands in a name column for null: such a row belongs to no group."""
 
+_ROWS = 4096
 _COLUMNS = 64  # worked on at once, so that float64 copies of wide float32 features stay small
 
 
@@ -49,12 +50,12 @@ class Groups:
         """(g, k) sums of (n, k) values, in float64."""
         return summed(self.index, values, len(self))
 
-    def centred(self, values: NDArray[np.floating]) -> Floats:
-        """(n, k) float32: values minus the mean of their group."""
-        centred = np.empty(values.shape, np.float32)
+    def centred(self, values: NDArray[np.floating], rows: Indices | None = None) -> Floats:
+        """(n, k) float32: values minus the mean of their group; `rows` are the n rows of a longer table that are meant."""
+        centred = np.empty((len(self.index), values.shape[1]), np.float32)
         for start in range(0, values.shape[1], _COLUMNS):
             part = slice(start, start + _COLUMNS)
-            block = values[:, part].astype(np.float64)
+            block = (values[:, part] if rows is None else values[rows, part]).astype(np.float64)
             means = self.sums(block) / self.counts[:, None]
             centred[:, part] = block - means[self.index]
         return centred
@@ -66,6 +67,11 @@ def summed(index: Indices, values: NDArray[np.floating], size: int) -> Doubles:
     for number, column in enumerate(values.T):
         sums[:, number] = np.bincount(index, column.astype(np.float64), size)
     return sums
+
+
+def finite_rows(values: NDArray[np.floating]) -> Mask:
+    """(n,) rows of (n, k) values without a NaN: the others had no face to measure."""
+    return np.concatenate([np.isfinite(part).all(axis=1) for part in np.array_split(values, len(values) // _ROWS + 1)])
 
 
 def row_order(ids: Names) -> Indices:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from normpipe.audit.figures import Measured, NotMeasurable, Why
-from normpipe.audit.groups import UNKNOWN, Doubles, Floats, Groups, Mask, sampled_rows
+from normpipe.audit.groups import UNKNOWN, Doubles, Floats, Groups, finite_rows, sampled_rows
 from normpipe.audit.intervals import Bootstrap, measured
 from normpipe.audit.pairs import Pairs, Rows, comparable_people
 
@@ -92,11 +92,6 @@ def cosines(left: Floats, right: Floats, pairs: Pairs) -> Doubles:
         part = slice(start, start + _CHUNK)
         scores[part] = np.einsum("nk,nk->n", left[pairs.first[part]], right[pairs.second[part]])
     return np.asarray(np.round(scores / scale, _DECIMALS))
-
-
-def finite_rows(vectors: Floats) -> Mask:
-    """(n,) rows without a NaN: the others had no face to measure."""
-    return np.concatenate([np.isfinite(part).all(axis=1) for part in np.array_split(vectors, len(vectors) // _CHUNK + 1)])
 
 
 def rank_one(vectors: Floats, rows: Rows, bootstrap: Bootstrap, *, probes: int = _PROBES) -> Identification | NotMeasurable:

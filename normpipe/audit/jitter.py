@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normpipe.audit.figures import Measured, NotMeasurable, Why
-from normpipe.audit.groups import UNKNOWN, Doubles, Floats, Groups, Indices, Names
+from normpipe.audit.groups import UNKNOWN, Doubles, Floats, Groups, Indices, Names, finite_rows
 from normpipe.audit.intervals import Bootstrap, measured
 
 _CHUNK = 2048
@@ -81,7 +81,7 @@ def jitter(
 
 def _triples(original: Floats, normalized: Floats, sequences: Names, frames: NDArray[np.int64]) -> Indices:
     """(t, 3) row numbers of three frames of a clip at equal steps, all with both faces."""
-    face = np.isfinite(original).all(axis=1) & np.isfinite(normalized).all(axis=1)
+    face = finite_rows(original) & finite_rows(normalized)
     rows = np.flatnonzero(face & (sequences != UNKNOWN))
     rows = rows[np.lexsort((frames[rows], sequences[rows]))]
     found = np.stack([rows[:-2], rows[1:-1], rows[2:]], axis=1) if len(rows) > 2 else np.empty((0, 3), np.intp)

@@ -1,4 +1,4 @@
-"""A code of the label is told from expression and from anonymity; added label knowledge is suspected, noise and gain are not."""
+"""A code of the label is told from expression and anonymity; added label knowledge is suspected, noise and gain are not."""
 
 import numpy as np
 import pytest
