@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from normpipe.config import FacePolicy, Pipeline, load_pipeline
-from normpipe.engine.signals import Interrupted
+from normpipe.engine.signals import Interrupted, interruptible
 from normpipe.engine.threads import limit_environment
 from normpipe.errors import UsageError
 
@@ -142,19 +142,20 @@ def normalize(input_path: str, out: Path, pipeline: Pipeline, options: Options |
     from normpipe.stages.pairs_run import build_executor, execute_pairs
 
     options = options or Options()
-    planned = _plan(input_path, out, pipeline, options)
-    _warn_of_a_full_disk(planned, out, pipeline)
-    progress = Progress(planned.plan.rows, Console(stderr=True))
     try:
-        summary = execute_pairs(
-            planned,
-            build_executor(pipeline, progress),
-            progress,
-            options.retry_failed,
-            accept_failures=options.accept_failures,
-            hash_ids=options.hash_ids,
-            takeover=options.takeover,
-        )
+        with interruptible():
+            planned = _plan(input_path, out, pipeline, options)
+            _warn_of_a_full_disk(planned, out, pipeline)
+            progress = Progress(planned.plan.rows, Console(stderr=True))
+            summary = execute_pairs(
+                planned,
+                build_executor(pipeline, progress),
+                progress,
+                options.retry_failed,
+                accept_failures=options.accept_failures,
+                hash_ids=options.hash_ids,
+                takeover=options.takeover,
+            )
     except Interrupted as stop:
         click.echo("interrupted; the same command resumes the run", err=True)
         sys.exit(stop.exit_code)
