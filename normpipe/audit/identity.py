@@ -171,6 +171,7 @@ def _roc_statistic(scores: Doubles, pairs: Pairs) -> Callable[[Doubles], Doubles
             low, high = (low, middle) if misses >= alarms else (middle, high)
         (misses, alarms), (more, fewer) = rates(low), rates(high)
         step = (alarms - misses) / ((more - misses) + (alarms - fewer))
+        area = min(float(area), 1.0)  # sums round
         return np.array([area, misses + step * (more - misses)])
 
     return statistic

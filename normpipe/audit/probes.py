@@ -67,6 +67,8 @@ class PersonSpace:
             count = min(COMPONENTS, len(values) - 1, values.shape[1])
             pca = PCA(count, svd_solver="randomized", random_state=0).fit(values)
             reduced = pca.transform(values).astype(np.float64)
+            if not _varies(pca):
+                return PersonSpace(pca, np.zeros((count, 0)), np.zeros(0))
             half = halves(people, seed)
             names = people.names[people.index]
             pairs = sample_pairs(Rows(names), np.ones(len(names), np.bool_), within=half, seed=seed, limit=_TRIAL_PAIRS)
@@ -151,6 +153,11 @@ def halves(people: Groups, seed: int) -> Indices:
     return half[people.index]
 
 
+def _varies(pca: PCA) -> bool:
+    """Whether the training rows differ by more than rounding."""
+    return bool(pca.explained_variance_.sum() > 1e-10 * (pca.mean_.astype(np.float64) ** 2).sum())
+
+
 def _axes(reduced: Doubles, people: Groups, shape: _Shape) -> tuple[Doubles, Doubles]:
     """Axes (c, k) of the components and the spread (k,) of people on them."""
     used = reduced[:, : shape.components]
@@ -163,7 +170,8 @@ def _axes(reduced: Doubles, people: Groups, shape: _Shape) -> tuple[Doubles, Dou
     within = ledoit_wolf(scatter, assume_centered=True)[0] * len(scatter) / freedom
     # The means of people scatter by what is within people too, the less the more images they rest on.
     between = np.atleast_2d(np.cov(means.T)) - within * float((1 / people.counts).mean())
-    spread, axes = eigh(between, within + 1e-9 * np.trace(within) * np.eye(len(within)))
+    floor = 1e-6 * float(scaled.var(axis=0).mean())  # one fixed face per person has no scatter within
+    spread, axes = eigh(between, within + floor * np.eye(len(within)))
     kept = spread > 1e-6
     found = np.zeros((reduced.shape[1], int(kept.sum())))
     found[: used.shape[1]] = axes[:, kept] * scale[:, None]
@@ -183,7 +191,7 @@ def _held_out_auc(reduced: Doubles, names: Names, half: Indices, pairs: Pairs, s
 
 def _log_ratios(first: Doubles, second: Doubles, spread: Doubles) -> Doubles:
     total = spread + 1
-    rest = total**2 - spread**2
+    rest = 2 * spread + 1  # total^2 - spread^2
     squares = first**2 + second**2
     joint = (total * squares - 2 * spread * first * second) / rest
     return np.asarray(((squares / total - joint) / 2 + np.log(total**2 / rest) / 2).sum(axis=1))

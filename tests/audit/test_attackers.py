@@ -70,6 +70,22 @@ def test_where_no_person_is_left_every_attack_is_chance() -> None:
         assert figure.high > 0.47
 
 
+@pytest.mark.parametrize("noise", [0.0, 1e-7])
+def test_a_constant_image_is_chance_to_every_attack(noise: float) -> None:
+    subjects, traits, rest = _people()
+    constant = np.full((400, 26), 0.3, np.float32) + np.float32(noise) * rest[:, :1]
+    for figure in _attacked(np.hstack([traits, rest]), constant, subjects).values():
+        assert figure.low <= 0.5 + 1e-9
+        assert figure.high >= 0.5 - 1e-9
+
+
+def test_one_fixed_face_per_person_is_found_out() -> None:
+    subjects, traits, _ = _people()
+    figures = _attacked(traits, traits, subjects)
+    assert figures[Method.COSINE].value == pytest.approx(1)
+    assert figures[Method.PROBE].value > 0.999
+
+
 def test_the_worst_attack_is_the_one_that_counts() -> None:
     subjects, traits, noise = _people()
     hidden = np.hstack([traits, 6 * noise])
