@@ -48,7 +48,7 @@ _LEAST_FACES = max(_SHAPE_COMPONENTS, _DETAIL_COMPONENTS) // 2 + 1
 _SIGN_NOISE = 0.05
 _SHAPE_FLOOR = 0.05  # share of the mean variance
 _DETAIL_FLOOR = 1.0
-_DETAIL_CONTRAST = 0.12  # standard deviation of log luminance at strength 1, over faces and pixels
+_DETAIL_CONTRAST = 0.11  # standard deviation of log luminance at strength 1, over faces and pixels
 _TEXTURE_SIDE = 384
 _TEXTURE_FACES = 48
 _SHARPEN, _SHARPEN_BLUR = 0.7, 4.5  # averaging blurs brows and lips; pixels of the texture
@@ -56,7 +56,7 @@ _BROW = np.array([70, 63, 105, 66, 107, 46, 53, 52, 65, 55])  # image-left
 _EYE_CORNERS = np.array([33, 133, 362, 263])
 _BROW_DROP, _BROW_REACH = 0.04, 0.12  # eye distances
 _MIRRORED_POSE = np.array([-1, 1, 1, 1, -1, -1], np.float32)
-_TURN_NOISE = 12.0  # how much more a change by turning counts than one by anything else
+_TURN_NOISE = 25.0  # how much more a change by turning counts than one by anything else
 _GAIN_FACES = 600
 _GAIN_ROUNDS = 3
 # Slopes, rendering over source; `fit_gains` says of what and why above 1.
@@ -71,7 +71,7 @@ _LIMIT_QUANTILE = 0.95  # of faces in training: where offsets are compressed not
 
 
 def fit(labelled: Samples, portraits: Samples, turned: TurnedHeads, pipeline: Pipeline) -> MeanFaceModel:
-    """All arrays, the gain of shape still 1 and its offsets without a limit.
+    """All arrays; shape has the amplitude of what is observed, before gains, and its offsets no limit.
 
     Raises:
         UsageError: there are fewer faces than the components need, or none of them is labelled neutral.
@@ -108,20 +108,23 @@ def fit(labelled: Samples, portraits: Samples, turned: TurnedHeads, pipeline: Pi
     seen = unseen_as + (values - unseen_as) * weights
     details = _both(seen, _mirrored_details(seen.astype(np.float32), mask))
     detail = _Components.of(details, people, emotions, _DETAIL_COMPONENTS)
+    seen = np.stack([unseen_as + extract_detail(face, atlas_points, skin, mask).deviation(unseen_as) for face in turned.faces])
+    turned_details = _both(seen, _mirrored_details(seen.astype(np.float32), mask))
 
     balance, labels = _balance(emotions), _labels(emotions)
     measures = people.centred(expression_measures(shapes.astype(np.float32), mirror).astype(np.float64))
     signs = np.column_stack([labels, measures])
     expression = explained(shape.scores, shape.scores, signs, balance, _SIGN_NOISE)
-    shape_floor = np.diag(np.full(_SHAPE_COMPONENTS, _SHAPE_FLOOR * shape.scores.var()))
-    unstable = views.centred(turned_shapes - turned_poses @ effect) @ shape.axes.T
-    shape_floor += _TURN_NOISE * unstable.T @ unstable / (len(unstable) - len(views.counts))
+    unstable = np.column_stack(
+        [views.centred(turned_shapes - turned_poses @ effect) @ shape.axes.T, views.centred(turned_details) @ detail.axes.T]
+    )
+    floor = _floor(shape, detail, unstable / np.sqrt(1 - len(views.counts) / len(unstable)))
+    shape_floor = floor[:_SHAPE_COMPONENTS, :_SHAPE_COMPONENTS]
     inwards, outwards = thin(estimator(expression, shape.scores, shape_floor).T, _SHAPE_RANK)
+    outwards *= shape.scores.std() / (shape.scores @ inwards @ outwards).std()
     shape_in, shape_out = shape.axes.T @ inwards, outwards @ shape.axes
 
     observed = np.column_stack([shape.scores, detail.scores])
-    floor = np.diag(np.full(shape_floor.shape[0] + _DETAIL_COMPONENTS, _DETAIL_FLOOR * detail.scores.var()))
-    floor[:_SHAPE_COMPONENTS, :_SHAPE_COMPONENTS] = shape_floor
     expression = explained(detail.scores, observed, signs, balance, _SIGN_NOISE)
     inwards, outwards = thin(estimator(expression, observed, floor).T, _DETAIL_RANK)
     by_shape, by_detail = np.split(inwards, [_SHAPE_COMPONENTS])
@@ -175,6 +178,17 @@ class _Components:
         means = Groups.of(people.index[calm].astype(str)).means(values[calm])
         neutral = middle + (means.mean(axis=0) - middle) @ axes.T @ axes
         return _Components(neutral, axes, (values - neutral) @ axes.T)
+
+
+def _floor(shape: _Components, detail: _Components, unstable: Doubles) -> Doubles:
+    """(c, c) covariance of what misleads the estimate: (n, c) changes observed on heads that only turn, and a rest."""
+    rest = np.concatenate(
+        [
+            np.full(_SHAPE_COMPONENTS, _SHAPE_FLOOR * shape.scores.var()),
+            np.full(_DETAIL_COMPONENTS, _DETAIL_FLOOR * detail.scores.var()),
+        ]
+    )
+    return np.diag(rest) + _TURN_NOISE * unstable.T @ unstable / len(unstable)
 
 
 def _lowered_brows(neutral: Floats, mirror: NDArray[np.intp]) -> Floats:
@@ -350,7 +364,7 @@ def main(labelled: Path, labelled_root: Path, portraits: Path, portraits_root: P
     click.echo(f"{len(train.faces)} faces of {len(set(train.subjects))} people in split train")
     many = collect(read_manifest(portraits), portraits_root, pipeline)
     click.echo(f"{len(many.faces)} portraits")
-    turned = turned_heads(rig, pipeline)
+    turned = turned_heads(rig, many.faces, pipeline)
     click.echo(f"{len(turned.heads)} views of synthetic heads")
     save_model(fit_gains(fit(train, many, turned, pipeline), train, pipeline), output)
     click.echo(f"{output}: {output.stat().st_size} bytes")

@@ -199,9 +199,9 @@ def test_the_landmarkers_error_on_turned_heads_is_mostly_taken_off(measured_turn
         return np.mean([np.abs(offsets(head, model) - offsets(front, model)).max() for front, head in measured_turns])
 
     assert all(np.abs(pose(head[None])[0] - pose(front[None])[0]).max() > 8 for front, head in measured_turns)
-    # The estimate itself suppresses what turning does to shape; the regression takes off a third of the rest.
-    assert change(MODEL) < 0.7 * change(PERFECT_LANDMARKER)
-    assert change(MODEL) < 0.06
+    # The estimate itself suppresses most of what turning does to shape; the regression takes off some of the rest.
+    assert change(MODEL) < 0.9 * change(PERFECT_LANDMARKER)
+    assert change(MODEL) < 0.045
 
 
 def own(points, weight):

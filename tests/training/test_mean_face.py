@@ -23,6 +23,7 @@ from normpipe.sources.manifest import manifest_table, write_manifest
 from normpipe.stages.align import template_detection
 from normpipe.synthetic.heads import HeadParams, HeadRig
 from normpipe.synthetic.paint import draw_atlas
+from normpipe.training import turned_heads
 from normpipe.training.mean_face import common_texture, fit, fit_gains, main
 from normpipe.training.measures import Region, expression_measures, measure_regions
 from normpipe.training.samples import Samples, collect
@@ -75,15 +76,12 @@ def train():
 @pytest.fixture(scope="module")
 def views():
     """People in one expression each, turned; landmarks without noise, so that turning changes nothing."""
-    heads, shapes, poses = [], [], []
-    for seed in range(12):
-        for yaw, pitch in ((0, 0), (25, 5), (-35, -8)):
-            found = turned(landmarks(Expression(), person(seed)), yaw, pitch)
-            shape, pose = measured_shape(found[None])
-            heads.append(f"head {seed}")
-            shapes.append(shape[0])
-            poses.append(pose[0])
-    return TurnedHeads(np.stack(shapes), np.stack(poses), np.array(heads))
+    views = ((0, 0), (25, 5), (-35, -8))
+    faces = [
+        portrait(load_model(), turned(landmarks(Expression(), person(seed)), *view)) for seed in range(12) for view in views
+    ]
+    shapes, poses = measured_shape(np.stack([face.landmarks for face in faces]))
+    return TurnedHeads(faces, shapes, poses, np.repeat([f"head {seed}" for seed in range(12)], len(views)))
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +99,8 @@ def test_the_planted_expression_of_a_stranger_is_found(fitted, emotion):
     stranger = person(1000)
     found = offsets(fitted, landmarks(FACES_OF_EMOTION[emotion], stranger)) - offsets(fitted, landmarks(identity=stranger))
     assert np.corrcoef(found.ravel(), planted.ravel())[0, 1] > 0.85
-    assert 0.5 < np.linalg.norm(found) / np.linalg.norm(planted) < 1.3
+    # Before the gains, the amplitude is that of all that is observed, people's differences included.
+    assert 0.5 < np.linalg.norm(found) / np.linalg.norm(planted) < 1.4
 
 
 def test_who_it_is_moves_the_common_face_little(fitted):
@@ -289,10 +288,11 @@ def test_the_common_texture_is_that_of_calm_colourful_frontal_portraits(train, f
 
 
 @pytest.mark.slow
-def test_the_command_fits_rendered_heads_from_manifests(shared, tmp_path):
+def test_the_command_fits_rendered_heads_from_manifests(shared, tmp_path, monkeypatch):
     path = shared / "data" / "ict-facekit" / "ict_facekit.npz"
     if not path.is_file():
         pytest.skip("needs ../shared/data/ict-facekit/ict_facekit.npz")
+    monkeypatch.setattr(turned_heads, "_HEADS", 60)
     rig = HeadRig.load(path)
     atlas = draw_atlas(rig)
     looks = {
