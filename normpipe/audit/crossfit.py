@@ -7,6 +7,7 @@ The penalty grows with the number of inputs per person: a fit on few people woul
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from normpipe.audit.groups import Doubles, Groups, Indices
 
@@ -42,19 +43,20 @@ class Folds:
             targets: (n, t), comparable columns, see `standardized`.
         """
         squared = np.empty(len(targets))
-        for held_out in np.unique(self.fold):
-            test = self.fold == held_out
-            share = self.weights[~test] / self.weights[~test].sum()
-            seen, aim = inputs[~test], targets[~test]
-            mean_in, mean_out = share @ seen, share @ aim
-            seen, aim = seen - mean_in, aim - mean_out
-            scale = np.sqrt(np.maximum(share @ seen**2, _NO_VARIANCE))
-            seen = seen / scale
-            penalty = _RIDGE * inputs.shape[1] / len(np.unique(self.people.index[~test]))
-            normal = (seen * share[:, None]).T @ seen + penalty * np.eye(seen.shape[1])
-            effect = np.linalg.solve(normal, (seen * share[:, None]).T @ aim)
-            wrong = targets[test] - mean_out - (inputs[test] - mean_in) / scale @ effect
-            squared[test] = np.einsum("nt,nt->n", wrong, wrong)
+        with threadpool_limits(1):
+            for held_out in np.unique(self.fold):
+                test = self.fold == held_out
+                share = self.weights[~test] / self.weights[~test].sum()
+                seen, aim = inputs[~test], targets[~test]
+                mean_in, mean_out = share @ seen, share @ aim
+                seen, aim = seen - mean_in, aim - mean_out
+                scale = np.sqrt(np.maximum(share @ seen**2, _NO_VARIANCE))
+                seen = seen / scale
+                penalty = _RIDGE * inputs.shape[1] / len(np.unique(self.people.index[~test]))
+                normal = (seen * share[:, None]).T @ seen + penalty * np.eye(seen.shape[1])
+                effect = np.linalg.solve(normal, (seen * share[:, None]).T @ aim)
+                wrong = targets[test] - mean_out - (inputs[test] - mean_in) / scale @ effect
+                squared[test] = np.einsum("nt,nt->n", wrong, wrong)
         return np.asarray(np.bincount(self.people.index, squared * self.weights, len(self.people)), np.float64)
 
 

@@ -8,7 +8,6 @@ What the nuisance adds is its share. A null distribution comes from permuting th
 from dataclasses import dataclass
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from normpipe.audit.crossfit import Folds
 from normpipe.audit.figures import Measured, NotMeasurable, Why
@@ -94,17 +93,15 @@ def dependence(
     if not outputs.any():
         return NotMeasurable(Why.NO_VARIATION, "the outputs of a person are all equal: nothing of the input shows")
     split = Folds.of(people, weights, folds=limits.folds, seed=bootstrap.seed)
-    with threadpool_limits(1):
-        base, alone, both = (
-            split.errors(inputs, outputs)
-            for inputs in (control[:, :0], control, np.concatenate([control, disturbance], axis=1))
-        )
-        null = np.array(
-            [
-                (alone.sum() - split.errors(np.concatenate([control, disturbance[order]], axis=1), outputs).sum()) / base.sum()
-                for order in _permutations(people, limits.permutations, bootstrap.seed)
-            ]
-        )
+    base, alone, both = (
+        split.errors(inputs, outputs) for inputs in (control[:, :0], control, np.concatenate([control, disturbance], axis=1))
+    )
+    null = np.array(
+        [
+            (alone.sum() - split.errors(np.concatenate([control, disturbance[order]], axis=1), outputs).sum()) / base.sum()
+            for order in _permutations(people, limits.permutations, bootstrap.seed)
+        ]
+    )
 
     def statistic(drawn: Doubles) -> Doubles:
         """(2,)."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from normpipe.audit.figures import NotMeasurable, Why
 from normpipe.audit.groups import UNKNOWN, Doubles, Floats, Groups, Indices, Names, finite_rows
@@ -113,7 +114,8 @@ def changes(original: Floats, normalized: Floats, subjects: Names, pose: Floats 
     if pose is not None:
         terms = people.centred(pose_terms(pose[several])).astype(np.float64)
         for each in (first, second):
-            _remove(each, terms, within_weights(people.index, people))
+            with threadpool_limits(1):
+                _remove(each, terms, within_weights(people.index, people))
     return Changes(several, people, first, second, int(face.sum()) - len(several), int((~face).sum()))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from normpipe.audit.figures import Measured, NotMeasurable, Why
 from normpipe.audit.groups import UNKNOWN, Doubles, Floats, Groups, finite_rows, sampled_rows
@@ -120,7 +121,8 @@ def rank_one(vectors: Floats, rows: Rows, bootstrap: Bootstrap, *, probes: int =
         if clips is not None:
             allowed &= (clips[chunk, None] != clips) | (clips[chunk, None] == UNKNOWN)
         own = people.index[chunk, None] == people.index
-        similarity = unit[chunk] @ unit.T
+        with threadpool_limits(1):
+            similarity = unit[chunk] @ unit.T
         similarity[~allowed] = -np.inf
         nearest = similarity >= similarity.max(axis=1, keepdims=True) - 10.0**-_DECIMALS
         nearest &= allowed

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from normpipe.audit.figures import Figure, Measured, NotMeasurable, Why
 from normpipe.audit.groups import Doubles
@@ -45,11 +46,13 @@ def measured(statistic: Callable[[Doubles], Doubles], people: int, bootstrap: Bo
     Returns:
         k figures. NotMeasurable with too few people, or where the statistic has no value on all people or on most draws.
     """
-    values = statistic(np.ones(people))
+    with threadpool_limits(1):
+        values = statistic(np.ones(people))
     if people < FEWEST_PEOPLE:
         reason = NotMeasurable(Why.TOO_FEW_SUBJECTS, f"{people} people, {FEWEST_PEOPLE} are needed for an interval")
         return [reason for _ in values]
-    drawn = np.stack([statistic(weights) for weights in bootstrap.weights(people)])
+    with threadpool_limits(1):  # the last digits of a sum depend on how many threads share it
+        drawn = np.stack([statistic(weights) for weights in bootstrap.weights(people)])
     return [_figure(float(value), column) for value, column in zip(values, drawn.T, strict=True)]
 
 
