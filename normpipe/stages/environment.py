@@ -20,13 +20,14 @@ def environment(pipeline: Pipeline) -> dict[str, str]:
     """Names and versions, the instruction level and the device, of this process under a configuration."""
     engines = {library for name in (pipeline.detect.detector, pipeline.detect.landmarker) for library in _ENGINES[name]}
     return {
-        **{library: _version(library) for library in sorted({*_LIBRARIES, *engines})},
+        **{library: library_version(library) for library in sorted({*_LIBRARIES, *engines})},
         "processor": f"{platform.machine()} {pa.runtime_info().detected_simd_level}",
         "device": pipeline.execution.device,
     }
 
 
-def _version(library: str) -> str:
+def library_version(library: str) -> str:
+    """Version of an installed distribution, "absent" where it is not installed."""
     try:
         return version(library)
     except PackageNotFoundError:
