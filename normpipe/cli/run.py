@@ -60,9 +60,16 @@ def _named(_: click.Context, parameter: click.Parameter, value: str) -> str:
     return value
 
 
+def _folder(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """A URL would otherwise become a local folder of that name."""
+    if "://" in value:
+        raise UsageError("OUT: a run is written to a folder that all its workers see; copy it to a URL when it is done")
+    return _named(context, parameter, value)
+
+
 @click.command(epilog=_EPILOG)
 @click.argument("input_path", metavar="INPUT", callback=_named)
-@click.argument("out", metavar="OUT", type=click.Path(file_okay=False), callback=_named)
+@click.argument("out", metavar="OUT", type=click.Path(file_okay=False), callback=_folder)
 @click.option("--root", metavar="URL", help="Folder or fsspec URL that the manifest's uris are relative to.")
 @click.option("--pipeline", "pipeline_file", metavar="FILE", type=click.Path(path_type=Path), help="Pipeline file.")
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Override one key of the pipeline file.")

@@ -257,8 +257,12 @@ def test_more_failed_rows_than_the_gate_allows_is_exit_code_1(photos, tmp_path, 
     assert "error: 1 of 4 rows failed" in err
 
 
-@pytest.mark.parametrize("arguments", [("", "out"), ("{photos}", ""), ("{photos}", "{photos}")])
-def test_an_empty_argument_and_the_inputs_own_folder_are_refused(photos, tmp_path, capsys, monkeypatch, arguments):
+@pytest.mark.parametrize(
+    "arguments", [("", "out"), ("{photos}", ""), ("{photos}", "{photos}"), ("{photos}", "s3://bucket/out")]
+)
+def test_an_empty_argument_the_inputs_own_folder_and_a_url_for_out_are_refused(
+    photos, tmp_path, capsys, monkeypatch, arguments
+):
     monkeypatch.chdir(tmp_path)
     code, _, err = normpipe(capsys, "run", *(argument.format(photos=photos) for argument in arguments))
     assert code == 2
