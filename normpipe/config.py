@@ -117,9 +117,18 @@ class Execution(_Section):
 
 
 class Gates(_Section):
-    """When a run whose shards are all committed still counts as failed; never changes a byte of the output."""
+    """When a run whose shards are all committed still counts as failed; never changes a byte of the output.
+
+    All but the first are judged by `normpipe audit` (docs/audit.md): a figure passes if its whole interval does, and one that
+    cannot be measured does not pass. None asks for nothing.
+    """
 
     max_failed_fraction: Annotated[float, Field(ge=0, le=1)] = 1.0
+    max_identity_auc: Annotated[float, Field(ge=0, le=1)] | None = None
+    max_rank_one: Annotated[float, Field(ge=0, le=1)] | None = None
+    min_expression_correlation: Annotated[float, Field(ge=0, le=1)] | None = None
+    min_expression_slope: Annotated[float, Field(ge=0, le=1)] | None = None
+    max_group_failure_gap: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
 class Pipeline(_Section):

@@ -56,7 +56,9 @@ class Blendshapes:
         self._close = weakref.finalize(self, _end, self._process)
         if _stream(self._process.stdout).read(1) != READY:
             self._close()
-            raise UsageError(f"--blendshapes {bundle.name}: mediapipe cannot load it; it must be a FaceLandmarker bundle (.task)")
+            raise UsageError(
+                f"--blendshapes {bundle.name}: mediapipe cannot load it; it must be a FaceLandmarker bundle (.task)"
+            )
 
     def measure(self, image: Image) -> Floats:
         """(14,) float32 in the order of BLENDSHAPES, 0 to 1; NaN where no face is found.

@@ -150,7 +150,12 @@ def plan_audit(out: Path, options: AuditOptions) -> AuditPlan:
     run = finished_run(out)
     columns = FeatureColumns(embedding_files(options.identity), (bundle := _bundle(options.blendshapes)) is not None)
     surroundings = audit_environment(run.pipeline, columns)
-    measured = task.ALGORITHM_VERSION, descriptors.ALGORITHM_VERSION, embeddings.ALGORITHM_VERSION, blendshapes.ALGORITHM_VERSION
+    measured = (
+        task.ALGORITHM_VERSION,
+        descriptors.ALGORITHM_VERSION,
+        embeddings.ALGORITHM_VERSION,
+        blendshapes.ALGORITHM_VERSION,
+    )
     fingerprint = Fingerprint(
         {
             "run": run.plan.fingerprint.digest,
@@ -179,7 +184,10 @@ def check_parts(run: AuditedRun) -> None:
     """
     for record in run.records:
         for file in record.result.files:
-            if file.path.startswith((f"{SHARDS_FOLDER}/", f"{FACES_FOLDER}/")) and sha256_of(run.out / file.path) != file.sha256:
+            if (
+                file.path.startswith((f"{SHARDS_FOLDER}/", f"{FACES_FOLDER}/"))
+                and sha256_of(run.out / file.path) != file.sha256
+            ):
                 raise UsageError(
                     f"{run.out.name}: {file.path} is not the file that the journal tells of; delete it and finish the run again"
                 )

@@ -109,7 +109,7 @@ def _clips(table: pa.Table) -> Names:
 
 
 def _joined(first: Names, second: Names) -> Names:
-    """"first/second", UNKNOWN where there is no second."""
+    """The words first/second, UNKNOWN where there is no second."""
     return np.where(second == UNKNOWN, UNKNOWN, np.char.add(np.char.add(first, "/"), second))
 
 

@@ -183,9 +183,7 @@ class AuditTask:
                 (SIDES[1], normalized, expected, drawn_points),
             ):
                 self._measure(_decoded(encoded["bytes"]), side, row, detection, fallback, values)
-        return features_batch(
-            batch["sample_id"].to_pylist(), batch["face_index"].to_pylist(), values, self.columns.schema
-        )
+        return features_batch(batch["sample_id"].to_pylist(), batch["face_index"].to_pylist(), values, self.columns.schema)
 
     def _measure(
         self, image: Image, side: str, row: int, detection: Detection, fallback: Floats, values: dict[str, Floats]

@@ -20,6 +20,7 @@ _COMMANDS = {
     "show": "normpipe.cli.inspect:show",
     "export": "normpipe.cli.inspect:export",
     "report": "normpipe.cli.report:report",
+    "audit": "normpipe.cli.audit:audit",
     "models": "normpipe.cli.models:models",
 }
 

@@ -202,6 +202,11 @@ def _draw_caption(pen: ImageDraw.ImageDraw, x: int, y: int, width: int, *, row: 
 
 def _scores(measures: dict[str, float]) -> str:
     formats = (
+        ("expression_kept", "kept {:.0%}"),
+        ("expression_residual", "off by {:.3f}"),
+        ("identity_similarity", "likeness {:.2f}"),
+        ("residual_yaw", "yaw {:+z.0f}°"),
+        ("residual_pitch", "pitch {:+z.0f}°"),
         ("normalized_score", "score {:.2f}"),
         ("normalized_yaw", "yaw {:+z.0f}°"),
         ("eye_distance", "eyes {:.0f} px"),

@@ -1,0 +1,126 @@
+"""The audit's answers in a sentence each, from audit.json."""
+
+from dataclasses import dataclass
+
+from normpipe.audit.document import Document, at, figure_at, items
+from normpipe.audit.figures import Figure, NotMeasurable
+
+_VERDICTS = {
+    "expression_kept": "Within a class, pictures differ as their sources do: expression, not a code of the label.",
+    "label_only_code": "Warning: nothing of the source is followed within a class, yet the classes differ. The normalized "
+    "images are a code of their label; a classifier trained on them learns nothing.",
+    "expression_lost": "Within a class, nothing of the source is followed.",
+    "undecided": "Whether pictures differ within a class as their sources do cannot be decided from these rows.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A question's answer.
+
+    Attributes:
+        question: In plain words.
+        number: The figure, or "not measurable".
+        sentence: What it means.
+    """
+
+    question: str
+    number: str
+    sentence: str
+
+
+def answers(document: Document) -> list[Answer]:
+    """The four questions, in order."""
+    return [_person(document), _expression(document), _setting(document), _losers(document)]
+
+
+def label_sentence(document: Document) -> str:
+    """Whether the images are a code of their label."""
+    found = at(document, "findings", "expression", "label_code")
+    verdict = at(found, "verdict")
+    text = _VERDICTS[str(verdict)] if verdict is not None else f"Whether it is a code of the label: {at(found, 'detail')}."
+    if at(document, "findings", "expression", "label_surplus", "suspected") is True:
+        text += " Warning: the normalized images know more of the label than their sources show."
+    return text
+
+
+def jitter_sentence(document: Document) -> str:
+    """How clips tremble."""
+    ratio = figure_at(document, "findings", "expression", "jitter", "ratio")
+    if isinstance(ratio, NotMeasurable):
+        return f"Tremble of clips: not measurable, {ratio.detail}."
+    return (
+        f"Tremble of clips: landmarks of the normalized images move {ratio.value:.2f} times as unsteadily as those of the "
+        f"originals ({ratio.low:.2f} to {ratio.high:.2f}; 1 is as smooth)."
+    )
+
+
+def _person(document: Document) -> Answer:
+    question = "Is the person gone?"
+    found = at(document, "findings", "identity")
+    worst = figure_at(found, "worst", "result", "auc")
+    if isinstance(worst, NotMeasurable):
+        reasons = [each for each in items(found, "attacks") if isinstance(figure_at(each, "result", "auc"), NotMeasurable)]
+        first = figure_at(reasons[0], "result", "auc") if reasons else worst
+        return Answer(question, "not measurable", f"{first.detail}." if isinstance(first, NotMeasurable) else "")
+    befores = [figure_at(each, "result", "auc") for each in items(found, "before")]
+    before = max((each.value for each in befores if isinstance(each, Figure)), default=float("nan"))
+    right = f"The best attacker is right in {100 * worst.value:.0f} of 100 comparisons; on originals in {100 * before:.0f}."
+    if worst.high <= 0.55:
+        verdict = "Nearly guessing. That is no proof that no better attacker exists."
+    elif worst.value <= 0.6:
+        verdict = "Little is left, but not nothing."
+    else:
+        verdict = "No: people can still be told apart."
+    return Answer(question, f"{worst.value:.2f}", f"{verdict} {right}")
+
+
+def _expression(document: Document) -> Answer:
+    question = "Is the expression still there?"
+    found = at(document, "findings", "expression")
+    kept = figure_at(found, "displacement", "whole", "correlation")
+    blend = figure_at(found, "blendshapes", "mean", "correlation")
+    if isinstance(kept, NotMeasurable) and isinstance(blend, NotMeasurable):
+        return Answer(question, "not measurable", f"{kept.detail}.")
+    slope = figure_at(found, "displacement", "whole", "slope")
+    best = figure_at(found, "displacement_repeated", "whole", "correlation")
+    if isinstance(kept, NotMeasurable):
+        assert isinstance(blend, Figure)
+        return Answer(question, f"{blend.value:.2f}", "Correlation of the blendshapes; 1 follows perfectly.")
+    text = f"Correlation of the landmarks' movement ({kept.low:.2f} to {kept.high:.2f})"
+    text += f"; the original measured twice reaches {best.value:.2f}." if isinstance(best, Figure) else "."
+    text += f" Its strength is {slope.value:.2f} of the original's." if isinstance(slope, Figure) else ""
+    text += f" Blendshapes: {blend.value:.2f}." if isinstance(blend, Figure) else ""
+    return Answer(question, f"{kept.value:.2f}", text)
+
+
+def _setting(document: Document) -> Answer:
+    question = "Pose and background?"
+    angles = at(document, "findings", "surroundings", "angles")
+    yaw = at(angles, "yaw")
+    if yaw is None:
+        return Answer(question, "not measurable", f"{at(angles, 'detail')}.")
+    before, after = (items(yaw, side)[-1] for side in ("before", "after"))
+    background = figure_at(document, "findings", "surroundings", "shows", "background", "normalized", "by_nuisance")
+    text = f"Yaw that 95 of 100 normalized images stay below; {before:.0f}° before."
+    if isinstance(background, Figure):
+        text += f" The background explains {100 * max(background.value, 0):.1f} % of the pictures' differences."
+    return Answer(question, f"{after:.1f}°", text)
+
+
+def _losers(document: Document) -> Answer:
+    question = "Who loses?"
+    found = items(document, "findings", "losses", "by_group")
+    if not found:
+        return Answer(question, "not measurable", "the manifest names no groups.")
+    named = [
+        (f"{at(group, 'name')} ({at(each, 'column')})", str(at(each, "figure")))
+        for each in found
+        for group in items(each, "drift", "groups")
+        if at(group, "loses") is True and at(each, "column") != "subject"
+    ]
+    losing = sum(count for each in found if isinstance(count := at(each, "losing"), int))
+    if not losing:
+        return Answer(question, "0", "No group fails more or keeps less than the others by more than chance.")
+    shown = "; ".join(f"{name}: {figure}" for name, figure in named[:3])
+    return Answer(question, f"{losing}", f"groups are worse off by more than chance{f' ({shown})' if shown else ''}.")
