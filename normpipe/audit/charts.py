@@ -39,6 +39,7 @@ class Line:
 
     Attributes:
         label: What was measured.
+        how: Under the label, in small print.
         before: Of the originals, or what an instrument can reach; None without.
         after: Of the normalized images; None where it could not be measured.
         note: Behind the numbers: what else there is to say, or why there is no figure.
@@ -50,6 +51,7 @@ class Line:
     after: Dot | None
     note: str = ""
     bad: bool = False
+    how: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +101,12 @@ def attacks(document: Document) -> Chart:
         after = figure_at(each, "result", "auc")
         lines.append(
             Line(
-                f"{name[0]}, {_METHODS[name[1]]}",
+                name[0],
                 axis.dot(figure_at(before[name], "result", "auc")) if name in before else None,
                 axis.dot(after),
                 after.detail if isinstance(after, NotMeasurable) else "the worst" if name == worst else "",
                 bad=name == worst,
+                how=_METHODS[name[1]],
             )
         )
     note = (

@@ -57,7 +57,7 @@ ALGORITHM_VERSION = 1
 
 _ORIGINAL, _NORMALIZED = SIDES
 _CODE_COMPONENTS = 32
-_DEPENDENCE = DependenceLimits(rows=4000, permutations=100)
+_DEPENDENCE_ROWS = 4000
 _PERCENTILES = (50, 90, 95)
 
 
@@ -181,7 +181,8 @@ class Reduce:
             self.announce("statistics: expression")
             shapes = {side: self._load(column(SHAPE, side)) for side in SIDES}
             faces = {side: int((~finite_rows(each)).sum()) for side, each in shapes.items()}
-            poses = self._angles(_ORIGINAL)
+            # The turn of the head in the source: the crop has no roll any more.
+            poses = np.stack([self.table.measures[name][self._rows] for name in ANGLES], axis=1)
             rows = RowFindings.empty(len(self.table))
             displaced, repeated = self._displacements(shapes, poses, rows)
             measures = {side: _measures(each) for side, each in shapes.items()}
@@ -218,9 +219,6 @@ class Reduce:
 
     def _load(self, name: str) -> Floats:
         return self.store.load(name, self.table.number[self._rows])
-
-    def _angles(self, side: str) -> Floats:
-        return np.stack([self._load(column(name, side)).reshape(-1) for name in ANGLES], axis=1)
 
     def _displacements(
         self, shapes: Mapping[str, Floats], poses: Floats, rows: RowFindings
@@ -279,7 +277,7 @@ class Reduce:
         )
 
     def _residual_angles(self, before: Floats) -> dict[str, Angle] | NotMeasurable:
-        after = self._angles(_NORMALIZED)
+        after = np.stack([self._load(column(name, _NORMALIZED)).reshape(-1) for name in ANGLES], axis=1)
         both = finite_rows(before) & finite_rows(after)
         if not both.any():
             return NotMeasurable(Why.NO_ROWS, "no row has a face in both images")
@@ -301,8 +299,9 @@ class Reduce:
         }
         codes = {side: _code(self._load(column(THUMBNAIL, side))) for side in SIDES}
         subjects = self.table.subjects[self._rows]
+        limits = DependenceLimits(rows=_DEPENDENCE_ROWS, permutations=self.options.permutations)
         return {
-            name: Shows(*(dependence(codes[side], each, expression, subjects, self._bootstrap, _DEPENDENCE) for side in SIDES))
+            name: Shows(*(dependence(codes[side], each, expression, subjects, self._bootstrap, limits) for side in SIDES))
             for name, each in disturbances.items()
         }
 
@@ -348,6 +347,8 @@ def _code(thumbnails: Floats) -> Floats:
     """(n, 32) principal components of (n, 1024) pictures; NaN where there is none."""
     there = finite_rows(thumbnails)
     codes: Doubles = np.full((len(thumbnails), _CODE_COMPONENTS), np.nan)
-    if there.sum() > _CODE_COMPONENTS:
+    if there.any() and not np.ptp(thumbnails[there], axis=0).any():
+        codes[there] = 0  # all pictures are one
+    elif there.sum() > _CODE_COMPONENTS:
         codes[there] = PCA(_CODE_COMPONENTS, svd_solver="randomized", random_state=0).fit_transform(thumbnails[there])
     return codes.astype(np.float32)

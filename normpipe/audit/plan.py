@@ -46,6 +46,7 @@ class AuditOptions:
         rows: Most rows that the statistics are made of.
         repetitions: Of the classifier's folds.
         draws: Of people, for intervals.
+        permutations: Of the null of dependence on pose and background.
         columns: Manifest columns whose groups are compared.
         keep_features: Leave the features, which recognize people, in the folder.
         hash_ids: Name samples by hash.
@@ -58,6 +59,7 @@ class AuditOptions:
     rows: int = 20_000
     repetitions: int = 10
     draws: int = 1000
+    permutations: int = 100
     columns: tuple[str, ...] = GROUP_COLUMNS
     keep_features: bool = False
     hash_ids: bool = False

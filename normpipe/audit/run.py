@@ -165,5 +165,6 @@ def _options(plan: AuditPlan) -> dict[str, Json]:
         "rows": options.rows,
         "repetitions": options.repetitions,
         "draws": options.draws,
+        "permutations": options.permutations,
         "columns": list(options.columns),
     }
