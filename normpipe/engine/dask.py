@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 
 import dask
-from distributed import Client, LocalCluster, Reschedule, Worker, WorkerPlugin, get_worker
+from distributed import Client, LocalCluster, Reschedule, Security, Worker, WorkerPlugin, get_worker
 
 from normpipe.engine.serial import DEADLINE_SECONDS
 from normpipe.engine.signals import held_back
@@ -107,6 +107,9 @@ class DaskExecutor:
                     threads_per_worker=1,
                     processes=True,
                     host="127.0.0.1",
+                    # Everybody on this machine can reach the port; a certificate of this run's own keeps them out.
+                    protocol="tls://",
+                    security=Security.temporary(),
                     dashboard_address=f"127.0.0.1:{port}",
                     silence_logs=logging.ERROR,
                     resources=_GPU if self.gpu else None,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
 
 from engine.stub import FOLDER, Death, Harm, RowsTask, plan_of
 from normpipe.engine.dask import DaskExecutor
@@ -247,6 +247,37 @@ def test_a_scheduler_that_does_not_answer_is_named(tmp_path, monkeypatch, schedu
     monkeypatch.setattr("normpipe.engine.dask._CONNECT_SECONDS", 1)
     with pytest.raises(UsageError, match=f"--scheduler {scheduler}: no Dask scheduler"):
         run(RowsTask(tmp_path), plan_of(5, 2), DaskExecutor(workers=1, scheduler=scheduler))
+
+
+def test_strangers_on_the_machine_cannot_use_the_workers(tmp_path):
+    seen = {}
+
+    def knock():
+        """What a client without the certificate gets from every port that the run listens on."""
+        for port in seen["ports"] - {seen["dashboard"]}:
+            for scheme in ("tcp", "tls"):
+                with pytest.raises((OSError, TypeError)):
+                    Client(f"{scheme}://127.0.0.1:{port}", timeout="2s")
+                seen[scheme, port] = "refused"
+
+    def ports(family):
+        return {one.laddr.port for process in family for one in process.net_connections() if one.status == psutil.CONN_LISTEN}
+
+    task = Slow(tmp_path, seconds=0.2)
+    me, before = psutil.Process(), ports([psutil.Process()])
+    lines = []
+
+    def watch():
+        eventually(lambda: task.done)
+        seen["dashboard"] = int(lines[0].rsplit(":", 1)[1].split("/")[0])
+        seen["ports"] = ports([me, *me.children(recursive=True)]) - before
+        knock()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    run(task, plan_of(60, 4), DaskExecutor(workers=1, announce=lines.append))
+    watcher.join()
+    assert len([key for key in seen if isinstance(key, tuple)]) >= 4  # the scheduler's and the worker's, by either scheme
 
 
 @pytest.fixture
