@@ -33,6 +33,7 @@ from normpipe.engine.work import Outcome, Work, describe
 from normpipe.errors import NormpipeError, UsageError
 
 _DASHBOARD_PORT = 8787
+_MOST_STARTS = 3
 _CONNECT_SECONDS = 60
 _FILE_PREFIX = "file:"
 
@@ -99,26 +100,33 @@ class DaskExecutor:
             yield client
 
     def _local_cluster(self) -> LocalCluster:
-        port = _DASHBOARD_PORT if _is_free(_DASHBOARD_PORT) else 0  # 0: any that is free
-        try:
-            with held_back():
-                cluster = LocalCluster(
-                    n_workers=self.workers,
-                    threads_per_worker=1,
-                    processes=True,
-                    host="127.0.0.1",
-                    # Everybody on this machine can reach the port; a certificate of this run's own keeps them out.
-                    protocol="tls://",
-                    security=Security.temporary(),
-                    dashboard_address=f"127.0.0.1:{port}",
-                    silence_logs=logging.ERROR,
-                    resources=_GPU if self.gpu else None,
-                )
-        except RuntimeError as error:
-            raise NormpipeError("the worker processes could not be started; try fewer --workers") from error
+        for attempt in range(1, _MOST_STARTS + 1):
+            try:
+                cluster = self._start_cluster()
+            except RuntimeError as error:  # a worker died before it was up
+                if attempt == _MOST_STARTS:
+                    raise NormpipeError("the worker processes could not be started; try fewer --workers") from error
+            else:
+                break
         if self.announce is not None:
             self.announce(f"dashboard: {cluster.dashboard_link}")
         return cluster
+
+    def _start_cluster(self) -> LocalCluster:
+        port = _DASHBOARD_PORT if _is_free(_DASHBOARD_PORT) else 0  # 0: any that is free
+        with held_back():
+            return LocalCluster(
+                n_workers=self.workers,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                # Everybody on this machine can reach the port; a certificate of this run's own keeps them out.
+                protocol="tls://",
+                security=Security.temporary(),
+                dashboard_address=f"127.0.0.1:{port}",
+                silence_logs=logging.ERROR,
+                resources=_GPU if self.gpu else None,
+            )
 
 
 class _SupervisorPlugin(WorkerPlugin):

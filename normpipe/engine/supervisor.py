@@ -31,6 +31,7 @@ from normpipe.records import Reason
 
 _MOST_PROBED = 64
 _MOST_DEATHS = 3
+_MOST_STARTS = 3
 _PREPARE_SECONDS = 600.0  # big networks from a cold disk
 _GRACE_SECONDS = 2.0
 _REAP_SECONDS = 5.0
@@ -185,21 +186,28 @@ class Supervisor:
     def _ready_child(self) -> "_Child":
         if self._child is not None and self._child.is_alive:
             return self._child
+        end = ""
+        for _ in range(_MOST_STARTS):
+            child = self._start_child()
+            try:
+                answer = self._hear(child, _PREPARE_SECONDS)
+            except _LostError as lost:
+                end = str(lost)
+                continue
+            if isinstance(answer, Refused):
+                child.end()
+                child.close()
+                raise answer.error
+            return child
+        raise NormpipeError(f"{_MOST_STARTS} processes were lost while they loaded the models ({end}); is there enough memory?")
+
+    def _start_child(self) -> "_Child":
         try:
             self._starter.submit(self._start).result()
         except OSError as error:
             raise NormpipeError(f"cannot start a process: {error.strerror}") from error
-        child = self._child
-        assert child is not None
-        try:
-            answer = self._hear(child, _PREPARE_SECONDS)
-        except _LostError as lost:
-            raise NormpipeError(f"the process was lost while it loaded the models ({lost}); is there enough memory?") from lost
-        if isinstance(answer, Refused):
-            child.end()
-            child.close()
-            raise answer.error
-        return child
+        assert self._child is not None
+        return self._child
 
     def _start(self) -> None:
         if self._closed:

@@ -56,13 +56,28 @@ def workers(process):
     return working
 
 
+def family(process):
+    """The driver and everything below it."""
+    try:
+        driver = psutil.Process(process.pid)
+        return [driver, *driver.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def is_alive(process):
+    """Whether it still does anything."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def kill_all(process):
-    """SIGKILL for the driver and everything below it."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        family = psutil.Process(process.pid)
-        for one in [family, *family.children(recursive=True)]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                one.kill()
+    """SIGKILL for the whole family."""
+    for one in family(process):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
     process.wait()
 
 

@@ -49,6 +49,19 @@ def test_a_killed_worker_costs_nothing(case, undisturbed, tmp_path, workers, mom
 
 
 @pytest.mark.parametrize("workers", WORKERS)
+def test_a_worker_that_is_killed_while_it_starts_costs_nothing(case, undisturbed, tmp_path, workers):
+    out = tmp_path / "out"
+    process = case.start(out, "--workers", workers)
+    command.wait_for(lambda: command.workers(process))
+    family = command.family(process)
+    command.workers(process)[0].kill()
+    code, text = command.finish(process)
+    assert code == 0, text
+    assert command.digests(out) == undisturbed
+    assert not [one for one in family if command.is_alive(one)]
+
+
+@pytest.mark.parametrize("workers", WORKERS)
 @pytest.mark.timeout(1800)
 def test_a_run_that_was_killed_whole_goes_on(case, undisturbed, tmp_path, workers, moments):
     for moment in moments:
