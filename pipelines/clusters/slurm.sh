@@ -50,10 +50,10 @@ if [ -n "$stopping" ]; then  # the signal came before there was a driver
 fi
 code=0
 wait "$driver" || code=$?
-while [ -n "$stopping" ] && kill -0 "$driver" 2>/dev/null; do  # the signal ended the wait, not the driver
+if [ -n "$stopping" ]; then  # the signal has ended the wait, not the driver
   code=0
   wait "$driver" || code=$?
-done
+fi
 
 if [ -n "$stopping" ] && [ "$code" = 143 ]; then
   clean_up
