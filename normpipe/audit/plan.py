@@ -17,6 +17,7 @@ from normpipe.audit.blendshapes import Blendshapes
 from normpipe.audit.embeddings import embedding_files
 from normpipe.audit.features import FeatureColumns
 from normpipe.audit.pairs import PAIRS
+from normpipe.audit.table import check_columns
 from normpipe.audit.task import AUDIT_FOLDER, AuditTask, audit_environment
 from normpipe.config import Pipeline
 from normpipe.engine.fingerprint import Fingerprint
@@ -146,10 +147,11 @@ def plan_audit(out: Path, options: AuditOptions) -> AuditPlan:
     """Find and try the instruments, and fingerprint all that decides about the features.
 
     Raises:
-        UsageError: the run is not finished, or a file is not the instrument it is given as.
+        UsageError: the run is not finished, a file is not the instrument it is given as, or rows cannot be grouped as asked.
         ModelUnavailableError: an optional package is missing.
     """
     run = finished_run(out)
+    check_columns(options.columns)
     columns = FeatureColumns(embedding_files(options.identity), (bundle := _bundle(options.blendshapes)) is not None)
     surroundings = audit_environment(run.pipeline, columns)
     measured = (

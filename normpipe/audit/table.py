@@ -65,11 +65,8 @@ def read_table(out: Path, parts: Sequence[str], columns: Sequence[str]) -> RowTa
         columns: Manifest columns to group by.
 
     Raises:
-        UsageError: a column is none that rows can be grouped by.
+        UsageError: a part is damaged.
     """
-    for name in columns:
-        if name not in PAIRS_SCHEMA.names or not _groups_by(PAIRS_SCHEMA.field(name).type):
-            raise UsageError(f"--columns {name}: rows cannot be grouped by it; name a column of words or whole numbers")
     wanted = [*dict.fromkeys((*_NAMES, *_MEASURES, *columns))]
     tables = []
     for part in parts:
@@ -97,8 +94,16 @@ def read_table(out: Path, parts: Sequence[str], columns: Sequence[str]) -> RowTa
     )
 
 
-def _groups_by(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_integer(kind))
+def check_columns(columns: Sequence[str]) -> None:
+    """Make sure that rows can be grouped by the columns.
+
+    Raises:
+        UsageError: by one they cannot.
+    """
+    for name in columns:
+        kind = PAIRS_SCHEMA.field(name).type if name in PAIRS_SCHEMA.names else None
+        if kind is None or not (pa.types.is_string(kind) or pa.types.is_integer(kind)):
+            raise UsageError(f"--columns {name}: rows cannot be grouped by it; name a column of words or whole numbers")
 
 
 def _clips(table: pa.Table) -> Names:

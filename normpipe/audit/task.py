@@ -223,12 +223,14 @@ def _placed(landmarker: Landmarker, image: Image, expected: Detection) -> Floats
     where `align` puts a face: with the run's landmarks as the beginning for originals, and one look, a picture that is
     compared with itself came out 12 % weaker in its movement.
     """
+    points = None
     for _ in range(_LOOKS):
         found = landmarker.landmarks(image, [expected])[0]
         if found is None:
             return None
-        expected = Detection(extent(found.points), 1.0, five_points(found.points)[:2])
-    return found.points
+        points = found.points
+        expected = Detection(extent(points), 1.0, five_points(points)[:2])
+    return points
 
 
 def _points(values: list[float] | None) -> Floats | None:

@@ -1,0 +1,158 @@
+"""The page: what it says is what audit.json says, hostile input is harmless, nothing is fetched; and a browser draws it."""
+
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from fixtures.audited import QUICK, audited, finished
+from PIL import Image as PillowImage
+
+from normpipe.audit.document import at, figure_at, items, write_document
+from normpipe.audit.page import write_page
+from normpipe.audit.plan import plan_audit
+from normpipe.config import Gates
+from normpipe.errors import IncompatibleRunError, UsageError
+
+
+class Links(HTMLParser):
+    """Collects what the page points to, and checks that tags are closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.links, self.tags, self.open = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        if tag not in {"meta", "link", "img", "line", "circle"}:
+            self.open.append(tag)
+        self.links += [value for name, value in attrs if name in {"src", "href"}]
+
+    def handle_endtag(self, tag):
+        if tag not in {"line", "circle"}:
+            assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A finished audit of drawn people, with gates."""
+    out = finished(tmp_path_factory.mktemp("page"), people=20)
+    return audited(out, QUICK, Gates(max_identity_auc=0.55, min_expression_correlation=0.1))
+
+
+def parsed(page):
+    links = Links()
+    links.feed(page.read_text())
+    assert links.open == []
+    return links
+
+
+def text_of(page):
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.read_text().split("</style>")[1]))
+
+
+def test_the_questions_come_in_their_order(done):
+    text = text_of(done.page)
+    questions = ("Is the person gone?", "Is the expression still there?", "Pose and background", "Who loses?", "does not prove")
+    places = [text.rindex(question) for question in questions]
+    assert places == sorted(places)
+    assert "Normalized faces remain personal data" in text
+
+
+def test_it_says_what_the_document_says(done):
+    text = text_of(done.page)
+    for each in items(done.document, "findings", "identity", "attacks"):
+        found = figure_at(each, "result", "auc")
+        assert f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})" in text
+    kept = figure_at(done.document, "findings", "expression", "displacement", "whole", "correlation")
+    assert f"{kept.value:.2f} ({kept.low:.2f} to {kept.high:.2f})" in text
+    assert text.count("gates.max_identity_auc=0.55 missed") == 1
+    assert at(done.document, "run", "fingerprint") in text
+
+
+def test_nothing_points_outside_the_folder(done):
+    links = parsed(done.page)
+    assert "script" not in links.tags
+    assert set(links.links) == {"data:,", "expression.png", "pose.png"}  # no embedding was given: no sheet of likeness
+    assert all((done.page.parent / link).is_file() for link in links.links if link.endswith(".png"))
+    assert not re.search(r"https?://|@import|url\(", done.page.read_text())
+
+
+def test_hostile_names_stay_text(done):
+    evil = '"><script>alert(1)</script>'
+    changed = {**done.document, "producer": evil, "instruments": {evil: evil}}
+    page = write_page(plan_audit(done.page.parents[1], QUICK), changed, ())
+    assert "script" not in parsed(page).tags
+    assert "&lt;script&gt;" in page.read_text()
+
+
+def test_it_names_no_path_and_numbers_people(done, tmp_path_factory):
+    assert str(tmp_path_factory.getbasetemp()) not in done.page.read_text()
+    assert "p000" not in done.page.read_text()
+
+
+@pytest.fixture
+def other(done, tmp_path):
+    """Another audited run of the same rows."""
+    folder = tmp_path / "other" / "audit"
+    folder.mkdir(parents=True)
+
+    def write(**changes):
+        run = {**at(done.document, "run"), **changes}
+        write_document(folder, {**done.document, "run": run})
+        return folder.parent
+
+    return write
+
+
+def test_runs_of_the_same_rows_stand_on_one_scoreboard(done, other):
+    plan = plan_audit(done.page.parents[1], QUICK)
+    folder = other(configuration={"normalize.normalizer": '"mine"', "normalize.detail": "1.0"})
+    page = write_page(plan, done.document, (folder,))
+    assert page.read_text().count("<circle") == 2
+    assert "2. mine" in text_of(page)
+
+
+def test_what_does_not_compare_is_refused(done, other, tmp_path):
+    plan = plan_audit(done.page.parents[1], QUICK)
+    with pytest.raises(IncompatibleRunError, match="--compare other: audited on other rows"):
+        write_page(plan, done.document, (other(manifest="another"),))
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(UsageError, match="--compare bare: not audited"):
+        write_page(plan, done.document, (tmp_path / "bare",))
+
+
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--hide-scrollbars"),
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """Take a screenshot of a page with Debian's chromium."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("needs Debian's chromium")
+    folder = tmp_path_factory.mktemp("browser")
+
+    def screenshot(page, width, height):
+        shot = folder / "shot.png"
+        flags = [*FLAGS, f"--user-data-dir={folder}/profile", f"--window-size={width},{height}", f"--screenshot={shot}"]
+        subprocess.run([chromium, *flags, page.as_uri()], capture_output=True, timeout=120, check=True)
+        return np.asarray(PillowImage.open(shot).convert("RGB"))
+
+    return SimpleNamespace(screenshot=screenshot)
+
+
+@pytest.mark.parametrize("width", [1280, 500])
+def test_a_browser_draws_the_dots_and_nothing_is_wider_than_the_page(browser, done, width):
+    picture = browser.screenshot(done.page, width, 3000)
+    assert picture.shape[1] == width
+    blue = (np.abs(picture.astype(int) - (63, 110, 168)) <= 2).all(axis=2)
+    assert blue.sum() > 500
+    margin = picture[:, -8:]
+    assert (margin == margin[0, 0]).all()
