@@ -3,6 +3,7 @@
 Rows of text and dots, not a picture: they stay readable on a narrow screen, in the dark and in a screen reader.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -73,8 +74,8 @@ class Axis:
         if isinstance(value, NotMeasurable):
             return None
         low, high = self.place(value.low), self.place(value.high)
-        interval = "" if value.low == value.high else f" ({value.low:.{digits}f} to {value.high:.{digits}f})"
-        return Dot(self.place(value.value), low, round(high - low, 2), f"{value.value:.{digits}f}{interval}")
+        interval = "" if value.low == value.high else f" ({value.low:z.{digits}f} to {value.high:z.{digits}f})"
+        return Dot(self.place(value.value), low, round(high - low, 2), f"{value.value:z.{digits}f}{interval}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +202,7 @@ def shows(document: Document) -> Chart:
         if isinstance(after, NotMeasurable):
             note = after.detail
         else:
-            note = f"chance up to {null:.3f}, p {p:.2f}" if isinstance(null, float) and isinstance(p, float) else ""
+            note = f"chance up to {null:z.3f}, p {p:.2f}" if isinstance(null, float) and isinstance(p, float) else ""
         lines.append(Line(name, axis.dot(figure_at(each, "original", "by_nuisance"), 3), axis.dot(after, 3), note))
     note = (
         "Share of how one person's pictures differ that the source's pose, background or sharpness explains beyond what the "
@@ -222,12 +223,11 @@ def _loss(loss: Json) -> Chart:
     overall = _number(at(loss, "drift", "value"))
     groups = items(loss, "drift", "groups")
     values = [_number(at(each, "value")) for each in groups] + [overall]
-    high = (
-        max(0.1, *(min(value * 1.25, 1.0) for value in values))
-        if failures
-        else max(1.0, *(min(value * 1.1, 2.5) for value in values))
+    step = 0.02 if failures and max(values) < 0.16 else 0.1 if failures else 0.5
+    high = min(max(math.ceil(1.1 * max(values) / step) * step, 2 * step), 1.0 if failures else 2.5)
+    axis = Axis(
+        0.0, high, tuple(round(high * share, 3) for share in (0.0, 0.25, 0.5, 0.75, 1.0)), overall, f"all rows {overall:.3g}"
     )
-    axis = Axis(0.0, high, tuple(round(high * share, 3) for share in (0.0, 0.5, 1.0)), overall, f"all rows {overall:.3g}")
     lines = []
     for each in groups:
         value = _number(at(each, "value"))

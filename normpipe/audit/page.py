@@ -29,7 +29,7 @@ PAGE_FILE = "index.html"
 
 _SHEET_ROWS = 12
 _SHEETS = {
-    "expression": ("Least of the expression kept", ("expression_residual",), ("expression_kept", "expression_residual")),
+    "expression": ("Expression most wrong", ("expression_residual",), ("expression_kept", "expression_residual")),
     "identity": ("Most like their originals", ("identity_similarity",), ("identity_similarity",)),
     "pose": ("Turned most", ("residual_yaw", "residual_pitch"), ("residual_yaw", "residual_pitch")),
 }
