@@ -1,6 +1,7 @@
 """`normpipe run`: a folder, glob or manifest becomes a run's folder."""
 
 import json
+import os
 import sys
 from dataclasses import dataclass
 from datetime import timedelta
@@ -143,9 +144,7 @@ def run(
 def normalize(input_path: str, out: Path, pipeline: Pipeline, options: Options | None = None) -> bool:
     """Run with progress on stderr and a summary on stdout; True when every shard is committed and the gates pass."""
     limit_environment()  # before numpy, so the heavy imports stand below
-    from rich.console import Console
-
-    from normpipe.engine.progress import Progress
+    from normpipe.engine.progress import Progress, Terminal
     from normpipe.stages.pairs_run import build_executor, execute_pairs
 
     options = options or Options()
@@ -153,7 +152,7 @@ def normalize(input_path: str, out: Path, pipeline: Pipeline, options: Options |
         with interruptible():
             planned = _plan(input_path, out, pipeline, options)
             _warn_of_a_full_disk(planned, out, pipeline)
-            progress = Progress(planned.plan.rows, Console(stderr=True))
+            progress = Progress(planned.plan.rows, Terminal())
             summary = execute_pairs(
                 planned,
                 build_executor(pipeline, progress),
@@ -166,7 +165,7 @@ def normalize(input_path: str, out: Path, pipeline: Pipeline, options: Options |
     except Interrupted as stop:
         click.echo("interrupted; the same command resumes the run", err=True)
         sys.exit(stop.exit_code)
-    click.echo(summary.text)
+    _say(summary.text)
     failed, most = sum(summary.failed.values()), pipeline.gates.max_failed_fraction
     if failed > most * summary.rows:
         click.echo(
@@ -174,6 +173,14 @@ def normalize(input_path: str, out: Path, pipeline: Pipeline, options: Options |
         )
         return False
     return summary.complete
+
+
+def _say(text: str) -> None:
+    """To standard output, if anybody reads it: the exit code is the run's, not the reader's."""
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer goes there
 
 
 def show_estimate(input_path: str, out: Path, pipeline: Pipeline, options: Options) -> None:

@@ -16,7 +16,8 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from concurrent.futures import CancelledError
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,8 @@ from normpipe.errors import NormpipeError, UsageError
 
 _DASHBOARD_PORT = 8787
 _MOST_STARTS = 3
+_GOING = (OSError, RuntimeError, CancelledError)
+"""What a client raises whose scheduler is going away at this moment."""
 _CONNECT_SECONDS = 60
 _FILE_PREFIX = "file:"
 
@@ -80,7 +83,8 @@ class DaskExecutor:
                 yield from window.run(shards)
             finally:
                 if self.scheduler is not None and is_connected(client):
-                    client.unregister_worker_plugin(name)
+                    with suppress(*_GOING):
+                        client.unregister_worker_plugin(name)
 
     @contextmanager
     def _client(self) -> Iterator[Client]:
@@ -88,14 +92,8 @@ class DaskExecutor:
             if self.scheduler is None:
                 client = stack.enter_context(Client(stack.enter_context(self._local_cluster())))
             else:
-                try:
-                    client = stack.enter_context(Client(_address(self.scheduler), timeout=_CONNECT_SECONDS))
-                    client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
-                except (OSError, ValueError) as error:
-                    raise UsageError(
-                        f"--scheduler {self.scheduler}: no Dask scheduler with workers answers there within "
-                        f"{_CONNECT_SECONDS} s; check the address and that workers have joined"
-                    ) from error
+                client = _connected(self.scheduler)
+                stack.callback(_let_go, client)
             _quieten()
             yield client
 
@@ -182,6 +180,38 @@ def _register(client: Client, plugin: _SupervisorPlugin) -> None:
         raise NormpipeError(
             f"a worker cannot be prepared ({describe(error)}); is the same normpipe installed where it runs?"
         ) from error
+
+
+def _connected(scheduler: str) -> Client:
+    """A client of a scheduler that somebody else has started, which has workers."""
+    started = time.monotonic()
+    try:
+        client = Client(_address(scheduler), timeout=_CONNECT_SECONDS)
+        client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"--scheduler {_spoken(scheduler)}: no Dask scheduler with workers answers there "
+            f"(after {time.monotonic() - started:.0f} s); check the address and that workers have joined"
+        ) from error
+    except TypeError as error:  # what Dask raises for want of a certificate
+        raise UsageError(
+            f"--scheduler {_spoken(scheduler)}: it wants encryption; set DASK_DISTRIBUTED__COMM__TLS__CA_FILE, "
+            "DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT and DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY"
+        ) from error
+    return client
+
+
+def _let_go(client: Client) -> None:
+    """Close a connection, which may be gone: a scheduler is often stopped together with its driver."""
+    with suppress(*_GOING):
+        client.close()
+
+
+def _spoken(scheduler: str) -> str:
+    """The address, or the name of the scheduler's file without its folders."""
+    if not scheduler.startswith(_FILE_PREFIX):
+        return scheduler
+    return f"{_FILE_PREFIX}{Path(scheduler.removeprefix(_FILE_PREFIX)).name}"
 
 
 def _address(scheduler: str) -> str:

@@ -68,6 +68,17 @@ class Snapshot:
         return "\n".join([*lines, *(f"held so far: {each}" for each in held)])
 
 
+class Terminal(Console):
+    """Standard error. A reader who goes away, as in `normpipe run ... 2>&1 | head`, does not end the run."""
+
+    def __init__(self) -> None:
+        super().__init__(stderr=True)
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing more; rich would end the process."""
+        self.quiet = True
+
+
 class Progress:
     """Counts rows and shows them; safe to call from any thread.
 

@@ -95,7 +95,7 @@ def execute(
             journal.compact()
         rate = run.frames / run.seconds if run.frames else earlier_rate(out)
         summary = summarize(plan, journal, rate, tuple(run.failures.values()), stopped=run.stopped, phase=phase)
-        log.write("finished", summary.text)
+        log.write("finished", summary.text.removeprefix(f"{phase}: "))  # the log names the phase itself
         if not phase:
             with suppress(OSError):
                 write_summary(out, summary)

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as an exception in the main thread: `with` blocks clean up, and the exit code tells which it was."""
+"""SIGINT, SIGTERM and SIGHUP as an exception in the main thread: `with` blocks clean up, and the exit code tells which."""
 
 import signal
 import threading
@@ -7,7 +7,12 @@ from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def _heeded() -> list[int]:
+    """Those that nobody has made this process ignore, as nohup does with SIGHUP."""
+    return [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -28,7 +33,7 @@ def held_back() -> Iterator[None]:
         yield
         return
     caught: list[int] = []
-    previous = {number: signal.signal(number, lambda which, _: caught.append(which)) for number in _SIGNALS}
+    previous = {number: signal.signal(number, lambda which, _: caught.append(which)) for number in _heeded()}
     resource_tracker.ensure_running()  # its start, which every spawn makes sure of, lifts the mask
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # threads and processes inherit it
     try:
@@ -49,11 +54,11 @@ def interruptible() -> Iterator[None]:
         return
 
     def stop(number: int, _: FrameType | None) -> None:
-        for each in _SIGNALS:
+        for each in previous:
             signal.signal(each, signal.SIG_DFL)
         raise Interrupted(number)
 
-    previous = {number: signal.signal(number, stop) for number in _SIGNALS}
+    previous = {number: signal.signal(number, stop) for number in _heeded()}
     try:
         yield
     finally:

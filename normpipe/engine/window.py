@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
@@ -126,7 +127,8 @@ class Window:
                     )
         finally:
             if is_connected(self._client):
-                self._client.cancel(list(self._futures))
+                with suppress(OSError, RuntimeError, CancelledError):  # the scheduler is going away at this moment
+                    self._client.cancel(list(self._futures))
 
     def _submit(self, out: _Out) -> None:
         future = self._client.submit(self._do, out.shard, pure=False, resources=self._resources)

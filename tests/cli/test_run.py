@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -239,6 +240,16 @@ def test_a_run_that_is_ended_by_a_signal_goes_on_to_the_same_bytes(many, tmp_pat
     assert len(list((out / "journal").glob("part-*.json"))) < len(whole)
     subprocess.run(_command(photos, out), check=True, capture_output=True)
     assert _digests(out) == whole
+
+
+def test_a_reader_who_goes_away_does_not_end_the_run(photos, tmp_path):
+    command = [sys.executable, "-m", "normpipe", "run", photos, tmp_path / "out", "--shard-size", "1"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as nobody:
+        ended = subprocess.run(command, stdout=nobody, stderr=subprocess.STDOUT, check=False)
+    assert ended.returncode == 0
+    assert "finished: 4/4 shards committed" in (tmp_path / "out" / "run.log").read_text()
 
 
 @pytest.mark.parametrize("command", ["run", "status", "show", "export", "demo"])

@@ -8,11 +8,20 @@ import pytest
 from normpipe.engine.signals import Interrupted, held_back, interruptible
 
 
-@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_becomes_an_exception_with_its_exit_code(number, exit_code):
     with pytest.raises(Interrupted) as stop, interruptible():
         os.kill(os.getpid(), number)
     assert stop.value.exit_code == exit_code
+
+
+def test_what_nohup_ignores_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interruptible():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_the_old_handlers_come_back():
