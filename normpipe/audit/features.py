@@ -120,7 +120,7 @@ class FeatureStore:
         """
         order = np.argsort(rows, kind="stable")
         wanted = rows[order]
-        found: Floats | None = None
+        found = self._room(name, len(rows))
         for part, start, stop in zip(self.parts, self.starts[:-1], self.starts[1:], strict=True):
             low, high = np.searchsorted(wanted, (start, stop))
             if low == high:
@@ -128,11 +128,14 @@ class FeatureStore:
             place, begin = low, int(start)
             for block in _blocks(part, name):
                 end = int(np.searchsorted(wanted[:high], begin + len(block)))
-                if found is None:
-                    found = np.empty((len(rows), *block.shape[1:]), np.float32)
                 found[order[place:end]] = block[wanted[place:end] - begin]
                 place, begin = end, begin + len(block)
-        return np.empty((0, 1), np.float32) if found is None else found
+        return found
+
+    def _room(self, name: str, rows: int) -> Floats:
+        with open_part(self.parts[0]) as file:
+            kind = file.schema_arrow.field(name).type
+        return np.empty((rows, kind.list_size) if pa.types.is_fixed_size_list(kind) else rows, np.float32)
 
 
 def _blocks(part: Path, name: str) -> Iterator[Floats]:

@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from normpipe import __version__
-from normpipe.audit import findings
+from normpipe.audit import reduce
 from normpipe.audit.document import AUDIT_FILE, FORMAT_VERSION, Document, read_document, rounded, write_document
 from normpipe.audit.features import FEATURES_FOLDER, FeatureStore
 from normpipe.audit.figures import Json, document
-from normpipe.audit.findings import Reduce
 from normpipe.audit.gates import judged, passed
 from normpipe.audit.page import write_page
 from normpipe.audit.plan import AuditPlan, check_parts, part_files
+from normpipe.audit.reduce import Reduce
 from normpipe.audit.rows import ROWS_FOLDER, write_rows
 from normpipe.audit.table import read_table
 from normpipe.config import Gates
@@ -103,7 +103,7 @@ def _done(plan: AuditPlan) -> Document | None:
 def _inputs(plan: AuditPlan) -> str:
     """Hex digest of all that decides about the findings."""
     versions = {library: library_version(library) for library in _STATISTICS}
-    text = json.dumps([plan.plan.fingerprint.digest, _options(plan), findings.ALGORITHM_VERSION, versions], sort_keys=True)
+    text = json.dumps([plan.plan.fingerprint.digest, _options(plan), reduce.ALGORITHM_VERSION, versions], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

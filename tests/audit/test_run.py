@@ -218,6 +218,28 @@ def test_without_subjects_and_labels_it_says_what_cannot_be_measured(few, tmp_pa
     assert "no row with a face names its subject" in page
 
 
+def test_a_run_without_a_single_pair_has_a_page(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for name in "ab":
+        (tmp_path / "photos" / f"{name}.png").write_bytes(b"")
+    assert executed(planned(tmp_path / "photos", tmp_path / "out", build=grey_models)).complete
+    document = audited(tmp_path / "out").document
+    assert at(document, "findings", "sample", "pairs") == 0
+    assert "not measurable" in (tmp_path / "out" / "audit" / "index.html").read_text()
+    rows = pq.read_table(tmp_path / "out" / "audit" / "rows" / "part-00000.parquet")
+    assert rows.num_rows == 2
+    assert rows["face_in_original"].null_count == 2
+
+
+def test_the_runs_own_settings_are_taken_from_its_plan(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(b"")
+    settings = ("size=128", "align.margin=0.2", "normalize.detail=0.25", "execution.deadline=7")
+    executed(planned(tmp_path / "photos", tmp_path / "out", *settings, build=grey_models))
+    pipeline = plan_audit(tmp_path / "out", QUICK).run.pipeline
+    assert (pipeline.size, pipeline.align.margin, pipeline.normalize.detail) == (128, 0.2, 0.25)
+
+
 def test_an_unfinished_run_is_refused(few, tmp_path):
     folder = copied(few, tmp_path / "out")
     (folder / "shards" / "part-00001.parquet").unlink()
