@@ -26,7 +26,7 @@ unit: $(VENV)/.dev
 
 # A bounded share of the slow tests: those that finish within minutes on two cores.
 slow: $(VENV)/.dev
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow -n 2
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

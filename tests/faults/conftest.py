@@ -16,7 +16,7 @@ from faults import command
 PLUGINS = Path(__file__).parent / "plugins"
 """On PYTHONPATH, so that the run's processes find them: a file system that fails, decoders that die."""
 
-_PHOTOS, _ROWS, _SHARD_ROWS = 24, 360, 24
+PHOTOS, ROWS, SHARD_ROWS = 24, 240, 16
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Case:
 def write_photos(folder):
     """Crops of one photo, each with another light, so that all differ."""
     photo, random = astronaut(), np.random.default_rng(0)
-    for number in range(_PHOTOS):
+    for number in range(PHOTOS):
         left, top = (int(value) for value in random.integers((40, 0), (120, 40)))
         part = photo[top : top + 280, left : left + 280].astype(np.float32) * random.uniform(0.6, 1.2)
         picture = np.clip(part, 0, 255).astype(np.uint8)
@@ -60,9 +60,9 @@ def case(tmp_path_factory):
     with manifest.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["sample_id", "uri", "subject"])
-        for row in range(_ROWS):
-            writer.writerow([f"row{row:04d}", f"photo{row * _PHOTOS // _ROWS:02d}.jpg", f"s{row % 7}"])
-    return Case(photos, manifest, ("--root", str(photos), "--shard-size", str(_SHARD_ROWS)))
+        for row in range(ROWS):
+            writer.writerow([f"row{row:04d}", f"photo{row * PHOTOS // ROWS:02d}.jpg", f"s{row % 7}"])
+    return Case(photos, manifest, ("--root", str(photos), "--shard-size", str(SHARD_ROWS)))
 
 
 @pytest.fixture(scope="session")

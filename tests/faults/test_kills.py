@@ -5,6 +5,7 @@ import random
 import pytest
 
 from faults import command
+from faults.conftest import ROWS
 from normpipe.shards.reader import iter_rows
 
 pytestmark = pytest.mark.slow
@@ -78,5 +79,5 @@ def test_a_run_that_was_killed_whole_goes_on(case, undisturbed, tmp_path, worker
         assert code == 0, text
         assert command.digests(out) == undisturbed
         ids = [row["sample_id"] for row in iter_rows(out, columns=["sample_id"])]
-        assert len(ids) == len(set(ids)) == 360
+        assert len(ids) == len(set(ids)) == ROWS
         assert not list(out.rglob("*.part"))
