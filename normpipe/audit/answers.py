@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from normpipe.audit.document import Document, at, figure_at, items
+from normpipe.audit.document import Document, at, figure_at, has_embedding, items
 from normpipe.audit.figures import Figure, NotMeasurable
 
 _VERDICTS = {
@@ -66,7 +66,9 @@ def _person(document: Document) -> Answer:
     befores = [figure_at(each, "result", "auc") for each in items(found, "before")]
     before = max((each.value for each in befores if isinstance(each, Figure)), default=float("nan"))
     right = f"The best attacker is right in {100 * worst.value:.0f} of 100 comparisons; on originals in {100 * before:.0f}."
-    if worst.high <= 0.55:
+    if not has_embedding(document):
+        verdict = "No face embedding was given (--identity): these attackers are weak ones."
+    elif worst.high <= 0.55:
         verdict = "Nearly guessing. That is no proof that no better attacker exists."
     elif worst.value <= 0.6:
         verdict = "Little is left, but not nothing."

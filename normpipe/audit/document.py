@@ -72,6 +72,11 @@ def at(document: Json | Document, *keys: str) -> Json:
     return dict(value) if isinstance(value, Mapping) else value
 
 
+def has_embedding(document: Document) -> bool:
+    """Whether a face embedding was among the attackers."""
+    return any(name.startswith("identity.") for name, _ in entries(document, "instruments"))
+
+
 def figure(value: Json) -> Figure | NotMeasurable:
     """A figure, or the reason why there is none."""
     if isinstance(value, dict):

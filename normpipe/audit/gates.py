@@ -1,25 +1,28 @@
 """When is an audit good enough? Limits of the pipeline file against figures of audit.json.
 
 The worse end of a figure's interval is held against the limit: few people give wide intervals, and those must not pass by
-chance. What cannot be measured does not pass: a release must not rest on a figure that is not there.
+chance. What cannot be measured does not pass: a release must not rest on a figure that is not there. For the same reason
+identity is judged only where a face embedding was among the attackers: weak ones alone would let everything pass.
 """
 
 from collections.abc import Iterator, Mapping
 
-from normpipe.audit.document import Document, at, figure, figure_at, items
+from normpipe.audit.document import Document, at, figure, figure_at, has_embedding, items
 from normpipe.audit.figures import Figure, Json, NotMeasurable, Why
 from normpipe.config import Gates
 
+_NO_EMBEDDING = NotMeasurable(Why.NO_ROWS, "no face embedding was given: --identity")
 _UNKNOWN = NotMeasurable(Why.NO_ROWS, "not measured")
 
 
 def judged(document: Document, gates: Gates) -> list[Json]:
     """A verdict for every gate that is set, in the order of the configuration."""
     findings = at(document, "findings")
-    asked = {
+    strong = has_embedding(document)
+    asked: dict[str, tuple[float | None, list[Figure | NotMeasurable]]] = {
         "max_failed_fraction": (gates.max_failed_fraction if gates.max_failed_fraction < 1 else None, _failed(document)),
-        "max_identity_auc": (gates.max_identity_auc, [figure_at(findings, "identity", "worst", "result", "auc")]),
-        "max_rank_one": (gates.max_rank_one, list(_rank_ones(findings))),
+        "max_identity_auc": (gates.max_identity_auc, [_auc(findings) if strong else _NO_EMBEDDING]),
+        "max_rank_one": (gates.max_rank_one, list(_rank_ones(findings)) if strong else [_NO_EMBEDDING]),
         "min_expression_correlation": (gates.min_expression_correlation, list(_kept(findings, "correlation"))),
         "min_expression_slope": (gates.min_expression_slope, list(_kept(findings, "slope"))),
         "max_group_failure_gap": (gates.max_group_failure_gap, [_failure_gap(findings)]),
@@ -61,6 +64,14 @@ def _failed(document: Document) -> list[Figure | NotMeasurable]:
         return [_UNKNOWN]
     share = failed / rows if rows else 0.0
     return [Figure(share, share, share)]
+
+
+def _auc(findings: Json) -> Figure | NotMeasurable:
+    """Of the best attacker; where none could be measured, the reason of the first."""
+    attacks = items(findings, "identity", "attacks")
+    if at(findings, "identity", "worst") is None and attacks:
+        return figure_at(attacks[0], "result", "auc")
+    return figure_at(findings, "identity", "worst", "result", "auc")
 
 
 def _rank_ones(findings: Json) -> Iterator[Figure | NotMeasurable]:

@@ -18,6 +18,7 @@ def document(auc=AUC, correlation=KEPT, blend=None, gap=0.0, failed=0):
     if blend is not None:
         expression["blendshapes"] = {"mean": {"correlation": blend, "slope": blend}}
     return {
+        "instruments": {"identity.e": "ab"},
         "run": {"rows": 100, "failed_rows": failed},
         "findings": {
             "identity": {"worst": {"result": {"auc": auc}}, "identification": {"a": {"rank_one": fig(0.1, 0.05, 0.2)}}},
@@ -63,6 +64,13 @@ def test_what_cannot_be_measured_does_not_pass():
     (verdict,) = judged(document(auc=missing), Gates(max_identity_auc=1.0))
     assert not verdict["passed"]
     assert line(verdict) == "gates.max_identity_auc=1 missed: not measurable, no row names its subject"
+
+
+def test_weak_attackers_alone_let_nobody_pass():
+    weak = {**document(), "instruments": {"landmarks": "x"}}
+    for gate in ("max_identity_auc", "max_rank_one"):
+        (verdict,) = judged(weak, Gates(**{gate: 1.0}))
+        assert line(verdict) == f"gates.{gate}=1 missed: not measurable, no face embedding was given: --identity"
 
 
 def test_only_failures_count_for_the_failure_gap():

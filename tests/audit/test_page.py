@@ -69,7 +69,8 @@ def test_it_says_what_the_document_says(done):
         assert f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})" in text
     kept = figure_at(done.document, "findings", "expression", "displacement", "whole", "correlation")
     assert f"{kept.value:.2f} ({kept.low:.2f} to {kept.high:.2f})" in text
-    assert text.count("gates.max_identity_auc=0.55 missed") == 1
+    assert text.count("gates.max_identity_auc=0.55 missed: not measurable, no face embedding was given") == 1
+    assert text.count("gates.min_expression_correlation=0.1 passed") == 1
     assert at(done.document, "run", "fingerprint") in text
 
 
