@@ -40,7 +40,7 @@ from normpipe.audit.features import (
 )
 from normpipe.audit.figures import NotMeasurable, Why
 from normpipe.audit.findings import Angle, Expression, Findings, Sample, Shows, Surroundings
-from normpipe.audit.groups import UNKNOWN, Doubles, Floats, Groups, Indices, finite_rows, sampled_rows
+from normpipe.audit.groups import UNKNOWN, Doubles, Floats, Groups, Indices, finite_rows
 from normpipe.audit.identity import Identification
 from normpipe.audit.intervals import Bootstrap
 from normpipe.audit.jitter import Jitter, jitter
@@ -49,6 +49,7 @@ from normpipe.audit.pairs import Rows
 from normpipe.audit.plan import AuditOptions
 from normpipe.audit.regions import shape_regions
 from normpipe.audit.rows import RowFindings, tremble
+from normpipe.audit.sample import sampled_people
 from normpipe.audit.table import RowTable
 from normpipe.faces.geometry import mean_shape
 from normpipe.training.measures import expression_measures
@@ -85,7 +86,7 @@ class Reduce:
     def __post_init__(self) -> None:
         usable = np.flatnonzero(self.table.ok)
         people = Groups.of(own_names(self.table.subjects)[usable])
-        self._rows = usable[sampled_rows(people, self.options.rows, self.options.seed)] if len(usable) else usable
+        self._rows = usable[sampled_people(people, self.options.rows, self.options.seed)] if len(usable) else usable
         self._bootstrap = Bootstrap(draws=self.options.draws, seed=self.options.seed)
 
     def findings(self) -> tuple[Findings, RowFindings]:
