@@ -138,10 +138,10 @@ class _Holder(threading.Thread):
 
 
 def _interrupt_main() -> None:
-    """As Ctrl-C would: also a main thread that waits for something wakes up."""
+    """As a request to stop would, which `interruptible` makes an exception: also a main thread that waits wakes up."""
     main = threading.main_thread().ident
     if main is not None:
-        signal.pthread_kill(main, signal.SIGINT)
+        signal.pthread_kill(main, signal.SIGTERM)
 
 
 def _create(path: Path, content: bytes) -> bool:

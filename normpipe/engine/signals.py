@@ -11,8 +11,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def _heeded() -> list[int]:
-    """Those that nobody has made this process ignore, as nohup does with SIGHUP."""
-    return [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    """All but a SIGHUP that nohup has made this process ignore."""
+    return [number for number in _SIGNALS if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN]
 
 
 class Interrupted(KeyboardInterrupt):

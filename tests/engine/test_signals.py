@@ -8,6 +8,14 @@ import pytest
 from normpipe.engine.signals import Interrupted, held_back, interruptible
 
 
+@pytest.fixture(autouse=True)
+def heeded():
+    """Also where the tests themselves run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_becomes_an_exception_with_its_exit_code(number, exit_code):
     with pytest.raises(Interrupted) as stop, interruptible():
