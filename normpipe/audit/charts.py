@@ -225,9 +225,7 @@ def _loss(loss: Json) -> Chart:
     values = [_number(at(each, "value")) for each in groups] + [overall]
     step = 0.02 if failures and max(values) < 0.16 else 0.1 if failures else 0.5
     high = min(max(math.ceil(1.1 * max(values) / step) * step, 2 * step), 1.0 if failures else 2.5)
-    axis = Axis(
-        0.0, high, tuple(round(high * share, 3) for share in (0.0, 0.25, 0.5, 0.75, 1.0)), overall, f"all rows {overall:.3g}"
-    )
+    axis = Axis(0.0, high, _ticks(high, step), overall, f"all rows {overall:.3g}")
     lines = []
     for each in groups:
         value = _number(at(each, "value"))
@@ -241,6 +239,13 @@ def _loss(loss: Json) -> Chart:
     more = f", the worst {len(groups)} shown" if isinstance(count, int) and count > len(groups) else ""
     title = f"{'Failed rows' if failures else 'Expression kept'} by {at(loss, 'column')}"
     return Chart(title, f"{losing} of {count} groups lose by more than chance{more}.", axis, lines)
+
+
+def _ticks(high: float, step: float) -> tuple[float, ...]:
+    """At most seven, from 0 in steps."""
+    while high / step > 6.5:
+        step *= 2
+    return tuple(round(number * step, 3) for number in range(int(high / step + 1e-9) + 1))
 
 
 def _gap(value: Json, against: str) -> str:

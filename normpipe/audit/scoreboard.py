@@ -1,7 +1,7 @@
 """The scoreboard: identity left against expression kept, one point for each audited run of the same rows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from normpipe.audit.document import Document, at, figure_at, read_document
@@ -14,6 +14,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 20, 16, 48
 _X = (0.5, 1.0)
 _Y = (0.0, 1.0)
 _TICK = 0.1
+_LABEL_RISE, _LABEL_HEIGHT, _LABEL_WIDTH = 10, 14, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Point:
         y: Of the correlation.
         across: Interval of the AUC.
         down: Interval of the correlation.
+        label: Where the point's number stands, clear of those of its neighbours.
         text: The figures in words.
         own: Whether it is the run that the page is about.
     """
@@ -37,6 +39,7 @@ class Point:
     down: tuple[float, float]
     text: str
     own: bool
+    label: float = 0.0
 
 
 def read_others(document: Document, compare: Sequence[Path]) -> list[Document]:
@@ -59,9 +62,9 @@ def read_others(document: Document, compare: Sequence[Path]) -> list[Document]:
 
 
 def points(document: Document, others: Sequence[Document]) -> list[Point]:
-    """Runs with both figures, this one first."""
-    found = [_point(each, own=each is document) for each in (document, *others)]
-    return [point for point in found if point is not None]
+    """Runs with both figures, least identity first."""
+    found = (_point(each, own=each is document) for each in (document, *others))
+    return _labelled(sorted((point for point in found if point is not None), key=lambda point: (point.x, point.name)))
 
 
 def ticks(axis: str) -> list[tuple[float, str]]:
@@ -70,6 +73,18 @@ def ticks(axis: str) -> list[tuple[float, str]]:
     place = _place_x if axis == "x" else _place_y
     numbers = [low + step * _TICK * (1 if axis == "x" else 2) for step in range(20)]
     return [(place(number), f"{number:.1f}") for number in numbers if number <= high + 1e-9]
+
+
+def _labelled(found: Sequence[Point]) -> list[Point]:
+    """Numbers of points that lie close together stand one above the other."""
+    placed: list[Point] = []
+    for point in found:
+        label = point.y - _LABEL_RISE
+        for before in placed:
+            if abs(before.x - point.x) < _LABEL_WIDTH and abs(before.label - label) < _LABEL_HEIGHT:
+                label = before.label - _LABEL_HEIGHT
+        placed.append(replace(point, label=round(label, 1)))
+    return placed
 
 
 def _point(document: Document, own: bool) -> Point | None:

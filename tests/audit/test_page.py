@@ -114,7 +114,8 @@ def test_runs_of_the_same_rows_stand_on_one_scoreboard(done, other):
     folder = other(configuration={"normalize.normalizer": '"mine"', "normalize.detail": "1.0"})
     page = write_page(plan, done.document, (folder,))
     assert page.read_text().count("<circle") == 2
-    assert "2. mine" in text_of(page)
+    assert "2. mine" in text_of(page)  # equal figures: by name, and their numbers stand apart
+    assert len(set(re.findall(r'class="name" x="[^"]+" y="([^"]+)"', page.read_text()))) == 2
 
 
 def test_what_does_not_compare_is_refused(done, other, tmp_path):
