@@ -65,7 +65,7 @@ def losses(table: RowTable, kept: Floats, size: Floats, residual: Floats, bootst
         residual: (n,) what is wrong, eye distances.
         bootstrap: Draws of people.
     """
-    people = own_names(table.subjects)
+    people = own_names(table.units)
     weights = size.astype(np.float64) ** 2
     numerators = kept.astype(np.float64) * weights
     columns = {name: _named(names) for name, names in table.groups.items() if len(np.unique(names)) > 1}

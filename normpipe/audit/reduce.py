@@ -85,7 +85,7 @@ class Reduce:
 
     def __post_init__(self) -> None:
         usable = np.flatnonzero(self.table.ok)
-        people = Groups.of(own_names(self.table.subjects)[usable])
+        people = Groups.of(own_names(self.table.units)[usable])
         self._rows = usable[sampled_people(people, self.options.rows, self.options.seed)] if len(usable) else usable
         self._bootstrap = Bootstrap(draws=self.options.draws, seed=self.options.seed)
 
@@ -137,7 +137,7 @@ class Reduce:
     def _displacements(
         self, shapes: Mapping[str, Floats], poses: Floats, rows: RowFindings
     ) -> tuple[Displacement | NotMeasurable, Displacement | NotMeasurable]:
-        subjects, regions = self.table.subjects[self._rows], shape_regions()
+        subjects, regions = self.table.units[self._rows], shape_regions()
         found = changes(shapes[_ORIGINAL], shapes[_NORMALIZED], subjects, poses)
         if isinstance(found, NotMeasurable):
             return found, found
@@ -155,7 +155,7 @@ class Reduce:
     def _blendshapes(
         self, measures: Mapping[str, Floats]
     ) -> tuple[BlendshapesKept | NotMeasurable, LabelCode | NotMeasurable, LabelSurplus | NotMeasurable]:
-        labels, subjects = self.table.labels[self._rows], self.table.subjects[self._rows]
+        labels, subjects = self.table.labels[self._rows], self.table.units[self._rows]
         if not self.columns.blendshapes:
             missing = NotMeasurable(Why.NO_ROWS, "no blendshapes were measured: give --blendshapes")
             code = label_code(measures[_ORIGINAL], measures[_NORMALIZED], labels, subjects, self._bootstrap)
@@ -212,7 +212,7 @@ class Reduce:
             "sharpness": sharpness,
         }
         codes = {side: _code(self._load(column(THUMBNAIL, side))) for side in SIDES}
-        subjects = self.table.subjects[self._rows]
+        subjects = self.table.units[self._rows]
         limits = DependenceLimits(rows=_DEPENDENCE_ROWS, permutations=self.options.permutations)
         return {
             name: Shows(*(dependence(codes[side], each, expression, subjects, self._bootstrap, limits) for side in SIDES))

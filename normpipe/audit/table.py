@@ -55,6 +55,11 @@ class RowTable:
     def __len__(self) -> int:
         return len(self.number)
 
+    @property
+    def units(self) -> Names:
+        """(n,) whose movement a row is part of, and what is independent: the person, else the clip; UNKNOWN for other rows."""
+        return np.where(self.subjects == UNKNOWN, self.clips, self.subjects)
+
 
 def read_table(out: Path, parts: Sequence[str], columns: Sequence[str]) -> RowTable:
     """Read the rows of a run.

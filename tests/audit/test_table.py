@@ -65,6 +65,15 @@ def test_clips_are_of_frames_and_of_tracked_people(tmp_path):
     assert clips[2:] == [UNKNOWN] * 3
 
 
+def test_frames_of_a_clip_belong_together_where_nobody_is_named(tmp_path):
+    clip = {"sequence": "s.mp4", "frame": 3}
+    parts = written(tmp_path, [row("a", **clip), row("b", **clip), row("c", subject="p", **clip), row("d")])
+    table = read_table(tmp_path, parts, ())
+    assert table.units[0] == table.units[1] != UNKNOWN
+    assert table.units[2:].tolist() == ["/p", UNKNOWN]
+    assert table.subjects.tolist() == [UNKNOWN, UNKNOWN, "/p", UNKNOWN]  # a clip is nobody's name
+
+
 @pytest.mark.parametrize("name", ["nothing", "yaw", "original"])
 def test_only_words_and_whole_numbers_group(name):
     check_columns(("subject", "split", "au_occurrence_12"))
