@@ -3,6 +3,7 @@
 Importing everything would cost seconds before the first line of `--help`; hence the table of names.
 """
 
+import os
 import sys
 from importlib import import_module
 from pathlib import PurePath
@@ -44,8 +45,20 @@ def cli() -> None:
     """Render every face of a dataset again: same expression, one identity, one pose, one background."""
 
 
+def _open_closed_streams() -> None:
+    """Daemons close standard output and error; what is said there then goes nowhere, and into no file opened later."""
+    for number in (1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+
+
 def main() -> None:
     """Entry point: errors meant for the user become one line on stderr and their exit code."""
+    _open_closed_streams()
     try:
         code = cli(standalone_mode=False)
     except click.ClickException as error:

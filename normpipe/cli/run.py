@@ -179,8 +179,10 @@ def _say(text: str) -> None:
     """To standard output, if anybody reads it: the exit code is the run's, not the reader's."""
     try:
         click.echo(text)
-    except BrokenPipeError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer goes there
+        if not isinstance(error, BrokenPipeError):
+            click.echo(f"warning: the summary could not be written to standard output ({error.strerror})", err=True)
 
 
 def show_estimate(input_path: str, out: Path, pipeline: Pipeline, options: Options) -> None:

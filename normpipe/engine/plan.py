@@ -79,7 +79,9 @@ def read_plan(out: Path) -> Plan | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        raise IncompatibleRunError(f"{out.name}/{PLAN_FILE}: damaged; choose another OUT or delete this one") from error
+        raise IncompatibleRunError(
+            f"{out.name}/{PLAN_FILE}: damaged; choose another OUT, or delete the whole folder"
+        ) from error
 
 
 def check_same_run(out: Path, found: Plan, wanted: Plan) -> None:

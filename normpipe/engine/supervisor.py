@@ -24,7 +24,7 @@ import cloudpickle
 from normpipe.engine.child import Advanced, Answer, Command, Prepared, ProbeRows, Probing, Refused, RunShard, Survived
 from normpipe.engine.tally import Tally
 from normpipe.engine.tasks import Advance, Event, EventKind, Observe, Shard
-from normpipe.engine.threads import SINGLE_THREADED
+from normpipe.engine.threads import steady_environment
 from normpipe.engine.work import Outcome, ShardFailure, Work
 from normpipe.errors import NormpipeError
 from normpipe.records import Reason
@@ -235,7 +235,10 @@ class _Child:
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env={**os.environ, **SINGLE_THREADED, "PYTHONPATH": os.pathsep.join(path or os.curdir for path in sys.path)},
+                env={
+                    **steady_environment(os.environ),
+                    "PYTHONPATH": os.pathsep.join(path or os.curdir for path in sys.path),
+                },
                 process_group=0,  # so that processes of its own end with it, and a terminal's Ctrl-C passes it by
             )
         with suppress(OSError):

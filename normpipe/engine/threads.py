@@ -5,6 +5,7 @@ Shards are the unit of parallelism; libraries that start threads of their own wo
 """
 
 import os
+from collections.abc import Mapping
 
 SINGLE_THREADED = {
     "OMP_NUM_THREADS": "1",
@@ -17,9 +18,22 @@ SINGLE_THREADED = {
 }
 
 
+# Switches of libraries that change what they compute or refuse; whoever set them did not mean a dataset's bytes.
+_MEDDLING = ("OPENCV_", "NPY_", "OPENBLAS_CORETYPE", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ARROW_USER_SIMD_LEVEL")
+
+
+def steady_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables of a process that computes: one thread, and none that would change its results."""
+    kept = {name: value for name, value in environment.items() if not name.startswith(_MEDDLING)}
+    return {**kept, **SINGLE_THREADED}
+
+
 def limit_environment() -> None:
     """Set the variables that libraries read when they are first imported: call before importing numpy."""
-    os.environ.update(SINGLE_THREADED)
+    steady = steady_environment(os.environ)
+    for name in set(os.environ) - set(steady):
+        del os.environ[name]
+    os.environ.update(steady)
 
 
 def limit_libraries() -> None:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from normpipe.errors import NormpipeError
+from normpipe.errors import IncompatibleRunError
 from normpipe.shards.atomic import AtomicFile, write_bytes
 
 JOURNAL_FOLDER = "journal"
@@ -81,7 +81,7 @@ def read_commits(folder: Path) -> list[Commit]:
     """All commits in plan order. A damaged JSON counts as no commit, whatever the compacted file says of the shard.
 
     Raises:
-        NormpipeError: the compacted file is damaged.
+        IncompatibleRunError: the compacted file is damaged.
     """
     newer = _read_newer(folder)
     commits: dict[int, Commit | None] = {commit["index"]: commit for commit in _rows(_read_compacted(folder))}
@@ -170,7 +170,7 @@ def _read_compacted(folder: Path, columns: list[str] | None = None) -> pa.Table:
     except FileNotFoundError:
         return COMMITS_SCHEMA.empty_table()
     except (pa.ArrowInvalid, OSError) as error:
-        raise NormpipeError(
+        raise IncompatibleRunError(
             f"{folder.name}/{COMMITTED_FILE}: damaged; delete it and give the same `normpipe run` command again "
             "(the shards it told of are done anew)"
         ) from error

@@ -13,6 +13,7 @@ import cv2
 from PIL import Image, UnidentifiedImageError
 
 from normpipe.records import Failure, Reason
+from normpipe.sources.root import NotAFileError
 
 
 class MediaError(Exception):
@@ -53,6 +54,7 @@ _FILE_FAILURES: tuple[tuple[type[BaseException], Failure], ...] = (
     (NotADirectoryError, Failure(Reason.VANISHED, "no such file")),
     (PermissionError, Failure(Reason.PERMISSION, "the file may not be read")),
     (IsADirectoryError, Failure(Reason.UNSUPPORTED, "a folder, not a file")),
+    (NotAFileError, Failure(Reason.UNSUPPORTED, "a device, pipe or socket, not a file")),
     (TimeoutError, Failure(Reason.TIMEOUT, "the transfer timed out")),
 )
 _BAD_NAME = {errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL}
@@ -72,7 +74,9 @@ def decode_failure(error: BaseException) -> Failure:
     """Failure for an exception met while decoding."""
     if isinstance(error, MediaError):
         return error.failure
-    if isinstance(error, OSError) and error.errno is not None and not isinstance(error, av.FFmpegError):
+    if isinstance(error, NotAFileError) or (
+        isinstance(error, OSError) and error.errno is not None and not isinstance(error, av.FFmpegError)
+    ):
         return file_failure(error)  # the file's own, met in mid-decoding; those that decoders raise bear no number
     if isinstance(error, MemoryError) or (isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem):
         return Failure(Reason.OUT_OF_MEMORY, "not enough memory to decode")

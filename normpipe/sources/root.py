@@ -13,6 +13,7 @@ hexadecimal digits (0x80 to 0xFF). So that the way back is unique, a `%` that wo
 import io
 import os
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -58,6 +59,10 @@ def uri_to_path(uri: str) -> str:
 def is_remote(location: str) -> bool:
     """Whether a path or URL needs fsspec."""
     return "://" in location and not location.startswith(_LOCAL_SCHEMES)
+
+
+class NotAFileError(OSError):
+    """A device, pipe or socket stands where a file is wanted."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +130,10 @@ class Root:
         """
         relative = uri_to_path(uri)
         if self._folder is not None:
-            return open(os.path.join(self._folder, relative), "rb")  # noqa: PTH118, PTH123 - see exists_as_folder
+            path = os.path.join(self._folder, relative)  # noqa: PTH118 - see exists_as_folder
+            if stat.S_IFMT(os.stat(path).st_mode) not in {stat.S_IFREG, stat.S_IFDIR}:  # noqa: PTH116
+                raise NotAFileError  # before it is opened: a pipe would wait for a writer, a device never end
+            return open(path, "rb")  # noqa: PTH123
         filesystem, base = self._remote
         return io.BufferedReader(ResumingFile(lambda: filesystem.open(f"{base}/{relative}", "rb")))
 
@@ -239,13 +247,20 @@ def _walk_remote(filesystem: fsspec.AbstractFileSystem, base: str) -> Iterator[s
                 yield path
 
 
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself; reading it will tell
+        return False
+
+
 def _walk_local(folder: str) -> Iterator[str]:
     pending = [("", frozenset({os.path.realpath(folder)}))]
     while pending:
         prefix, above = pending.pop()
         with os.scandir(os.path.join(folder, prefix)) as entries:  # noqa: PTH118 - see exists_as_folder
             for entry in entries:
-                if not entry.is_dir():
+                if not _is_folder(entry):
                     yield path_to_uri(prefix + entry.name)
                     continue
                 real = os.path.realpath(entry.path) if entry.is_symlink() else entry.path

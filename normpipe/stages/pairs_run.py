@@ -26,7 +26,7 @@ from normpipe.engine.run import RunSummary, execute
 from normpipe.engine.serial import SerialExecutor
 from normpipe.engine.signals import interruptible
 from normpipe.engine.work import Executor
-from normpipe.errors import UsageError
+from normpipe.errors import IncompatibleRunError, UsageError
 from normpipe.shards.atomic import AtomicFile
 from normpipe.shards.commits import JOURNAL_FOLDER
 from normpipe.sources.manifest import ManifestSource, StoredManifest, store_manifest
@@ -199,8 +199,11 @@ def _settle_plan(run: PairsRun) -> None:
     out, plan = run.task.out, run.plan
     found = read_plan(out)
     journals = [Journal(out, plan.fingerprint.digest, folder) for folder in (JOURNAL_FOLDER, ANALYZE_JOURNAL)]
+    begun = not all(journal.is_empty() for journal in journals)
+    if begun and found is None:
+        raise IncompatibleRunError(f"{out.name}: holds shards of a run whose plan.json is gone; choose another OUT")
     # A plan under which nothing was committed, say because a model was missing, binds nobody.
-    if found is not None and not all(journal.is_empty() for journal in journals):
+    if found is not None and begun:
         check_same_run(out, without_parts(found), plan)
         if (out / MANIFEST_FILE).is_file():
             return
@@ -252,7 +255,7 @@ def _execute(
     """One phase. `checked` says that an earlier one has looked at the source files."""
     journal = Journal(task.out, plan.fingerprint.digest, ANALYZE_JOURNAL if phase else JOURNAL_FOLDER)
     records = journal.committed(plan.shards)
-    if len(records) < len(plan.shards) and task.root.is_local and not task.root.exists_as_folder():
+    if (len(records) < len(plan.shards) or directions.retry_failed) and task.root.is_local and not task.root.exists_as_folder():
         raise UsageError("ROOT: the folder of the source files is not there; bring it back, or name its new place with --root")
     if records and not checked:
         progress = directions.progress

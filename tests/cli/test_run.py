@@ -252,6 +252,25 @@ def test_a_reader_who_goes_away_does_not_end_the_run(photos, tmp_path):
     assert "finished: 4/4 shards committed" in (tmp_path / "out" / "run.log").read_text()
 
 
+def test_closed_streams_and_meddling_variables_change_nothing(photos, tmp_path):
+    digests = []
+    for name, surroundings in (("plain", {}), ("odd", {"OPENCV_IO_MAX_IMAGE_PIXELS": "100", "OPENCV_CPU_DISABLE": "AVX2"})):
+        command = [sys.executable, "-m", "normpipe", "run", str(photos), str(tmp_path / name)]
+        closed = ["sh", "-c", 'exec "$@" 2>&-', "sh", *command]
+        subprocess.run(closed if surroundings else command, env={**os.environ, **surroundings}, check=True, capture_output=True)
+        digests.append(_digests(tmp_path / name))
+    assert digests[0] == digests[1]
+
+
+def test_a_folder_whose_plan_is_gone_is_refused(photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert normpipe(capsys, "run", photos, out)[0] == 0
+    (out / "plan.json").unlink()
+    code, _, err = normpipe(capsys, "run", photos, out)
+    assert code == 3
+    assert "plan.json is gone" in err
+
+
 @pytest.mark.parametrize("command", ["run", "status", "show", "export", "demo"])
 def test_help_has_an_example(command):
     result = CliRunner().invoke(cli, [command, "--help"])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from normpipe.errors import UsageError
-from normpipe.sources.root import Root, path_to_uri, uri_to_path
+from normpipe.sources.root import NotAFileError, Root, path_to_uri, uri_to_path
 
 NAMES = [
     b"plain.jpg",
@@ -140,3 +140,16 @@ def test_keys_of_remote_files() -> None:
     assert before[0] == after[0] != ""
     assert before[1] != after[1]
     assert before[2] == after[2] == ""
+
+
+def test_what_is_no_file_is_refused_before_it_is_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "zero.jpg").symlink_to("/dev/zero")
+    for name in ("pipe.jpg", "zero.jpg"):
+        with pytest.raises(NotAFileError):
+            Root(str(tmp_path)).open(name)
+
+
+def test_a_link_that_leads_to_itself_is_listed_like_a_file(tmp_path):
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    assert list(Root(str(tmp_path)).walk()) == ["loop.jpg"]
