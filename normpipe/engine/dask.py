@@ -122,7 +122,7 @@ class DaskExecutor:
                 protocol="tls://",
                 security=Security.temporary(),
                 dashboard_address=f"127.0.0.1:{port}",
-                silence_logs=logging.ERROR,
+                silence_logs=logging.CRITICAL,  # workers' tracebacks when the cluster closes; outcomes tell what fails
                 resources=_GPU if self.gpu else None,
             )
 
