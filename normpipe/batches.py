@@ -1,11 +1,10 @@
 """What flows between the stages: frames go in, faces come out, and no row ever loses its place.
 
-A FrameBatch has one entry per manifest row. `detect` turns it into a FaceBatch, the only step that may add rows; from there on
-every stage is 1:1 and in order. An entry that failed holds a Failure where its value would be.
+A batch of Frames has one entry per manifest row. `detect` turns it into FaceRows, the only step that may add rows; from there
+on every stage is 1:1 and in order. An entry that failed holds a Failure where its value would be.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,16 +167,3 @@ class FaceRow:
     face_index: int | None
     face: Face | Failure
     track_id: int | None = None
-
-
-@dataclass(slots=True)
-class FaceBatch:
-    """Rows between detect and encode.
-
-    The lists are parallel, one entry per row; `aligned` and `normalized` are filled by the stages of these names and hold a
-    Failure wherever an earlier stage has failed.
-    """
-
-    rows: Sequence[FaceRow]
-    aligned: list[AlignedFace | Failure] = field(default_factory=list)
-    normalized: list[Image | Failure] = field(default_factory=list)

@@ -18,6 +18,7 @@ import platformdirs
 
 from normpipe.assets.registry import REGISTRY, ModelEntry
 from normpipe.errors import ModelUnavailableError, UsageError
+from normpipe.shards.atomic import sha256_of
 
 STORE_VARIABLE = "NORMPIPE_MODELS"
 
@@ -116,12 +117,6 @@ def pull(model: ModelEntry, store: Path, source: Path | None = None) -> Path:
     finally:
         Path(temporary).unlink(missing_ok=True)
     return target
-
-
-def sha256_of(path: Path) -> str:
-    """Hex digest of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _opened(model: ModelEntry, source: Path | None) -> IO[bytes]:

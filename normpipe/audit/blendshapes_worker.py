@@ -1,11 +1,8 @@
 """The process in which mediapipe measures blendshapes, started by `blendshapes` alone with the bundle as its argument.
 
-It writes one byte when it is ready. Each request is height and width (two little-endian uint32) and the RGB bytes; each answer
-is 14 float32, all NaN where there is no face.
+Each answer is 14 float32, all NaN where there is no face.
 """
 
-import os
-import struct
 import sys
 from typing import BinaryIO
 
@@ -14,7 +11,9 @@ import numpy as np
 from mediapipe.tasks.python import vision
 from mediapipe.tasks.python.core.base_options import BaseOptions
 
-from normpipe.audit.blendshapes import BLENDSHAPES, READY
+from normpipe.audit.blendshapes import BLENDSHAPES
+from normpipe.batches import Image
+from normpipe.faces.mediapipe_process import answer_requests, private_answers
 
 
 def serve(bundle: str, requests: BinaryIO, answers: BinaryIO) -> None:
@@ -23,15 +22,13 @@ def serve(bundle: str, requests: BinaryIO, answers: BinaryIO) -> None:
         base_options=BaseOptions(model_asset_path=bundle), output_face_blendshapes=True, num_faces=1
     )
     with vision.FaceLandmarker.create_from_options(options) as landmarker:
-        answers.write(READY)
-        answers.flush()
-        while header := requests.read(8):
-            height, width = struct.unpack("<II", header)
-            image = np.frombuffer(requests.read(3 * height * width), np.uint8).reshape(height, width, 3)
+
+        def answer(image: Image) -> bytes:
             found = landmarker.detect(mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=image)).face_blendshapes
             scores = {category.category_name: category.score for category in found[0]} if found else None
-            answers.write(np.array([_score(scores, name) for name in BLENDSHAPES], np.float32).tobytes())
-            answers.flush()
+            return np.array([_score(scores, name) for name in BLENDSHAPES], np.float32).tobytes()
+
+        answer_requests(answer, requests, answers)
 
 
 def _score(scores: dict[str, float] | None, name: str) -> float:
@@ -40,12 +37,5 @@ def _score(scores: dict[str, float] | None, name: str) -> float:
     return scores[name] if name in scores else (scores[f"{name}Left"] + scores[f"{name}Right"]) / 2
 
 
-def main() -> None:
-    """Keep the pipe for answers alone: whatever native code prints goes to stderr."""
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    serve(sys.argv[1], sys.stdin.buffer, answers)
-
-
 if __name__ == "__main__":
-    main()
+    serve(sys.argv[1], sys.stdin.buffer, private_answers())

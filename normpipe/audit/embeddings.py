@@ -14,9 +14,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from normpipe.assets.store import sha256_of, store_folder
+from normpipe.assets.store import store_folder
 from normpipe.batches import Floats, Image
 from normpipe.errors import ModelUnavailableError, UsageError
+from normpipe.shards.atomic import sha256_of
 
 ALGORITHM_VERSION = 1
 

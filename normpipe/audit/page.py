@@ -16,6 +16,7 @@ from PIL import Image as PillowImage
 from normpipe.audit import charts, scoreboard
 from normpipe.audit.answers import answers, jitter_sentence, label_sentence
 from normpipe.audit.document import Document, at, entries, items
+from normpipe.audit.drift import worst_rows
 from normpipe.audit.gates import line
 from normpipe.audit.plan import AuditPlan, part_files
 from normpipe.audit.rows import ROWS_FOLDER
@@ -121,8 +122,7 @@ def _worst_rows(plan: AuditPlan) -> dict[str, list[tuple[RowAddress, dict[str, f
         columns = {name: table[name].to_numpy().astype(np.float64) for name in wanted}
         for sheet, (_, by, shown) in _SHEETS.items():
             badness = np.max([np.abs(columns[name]) for name in by], axis=0)
-            known = np.flatnonzero(np.isfinite(badness))
-            for index in known[np.argsort(-badness[known], kind="stable")[:_SHEET_ROWS]].tolist():
+            for index in worst_rows(badness, _SHEET_ROWS).tolist():
                 figures = {name: float(columns[name][index]) for name in shown if np.isfinite(columns[name][index])}
                 heapq.heappush(heaps[sheet], (float(badness[index]), -counter, RowAddress(part, index), figures))
                 counter += 1

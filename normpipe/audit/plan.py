@@ -11,7 +11,7 @@ from pathlib import Path
 
 from normpipe import __version__
 from normpipe.assets.registry import REGISTRY
-from normpipe.assets.store import ModelState, sha256_of, state, store_folder
+from normpipe.assets.store import ModelState, state, store_folder
 from normpipe.audit import blendshapes, descriptors, embeddings, task
 from normpipe.audit.blendshapes import Blendshapes
 from normpipe.audit.embeddings import embedding_files
@@ -21,10 +21,11 @@ from normpipe.audit.table import check_columns
 from normpipe.audit.task import AUDIT_FOLDER, AuditTask, audit_environment
 from normpipe.config import Pipeline
 from normpipe.engine.fingerprint import Fingerprint
-from normpipe.engine.journal import Journal, ShardRecord
+from normpipe.engine.journal import Journal, ShardRecord, altered_files
 from normpipe.engine.plan import Plan, read_plan
 from normpipe.errors import UsageError
 from normpipe.faces.build import build_landmarker
+from normpipe.shards.atomic import sha256_of
 from normpipe.stages.environment import library_version
 from normpipe.stages.parts import FACES_FOLDER, SHARDS_FOLDER
 
@@ -186,15 +187,10 @@ def check_parts(run: AuditedRun) -> None:
     Raises:
         UsageError: a part is another.
     """
-    for record in run.records:
-        for file in record.result.files:
-            if (
-                file.path.startswith((f"{SHARDS_FOLDER}/", f"{FACES_FOLDER}/"))
-                and sha256_of(run.out / file.path) != file.sha256
-            ):
-                raise UsageError(
-                    f"{run.out.name}: {file.path} is not the file that the journal tells of; delete it and finish the run again"
-                )
+    for file in altered_files(run.out, run.records, {SHARDS_FOLDER, FACES_FOLDER}):
+        raise UsageError(
+            f"{run.out.name}: {file} is not the file that the journal tells of; delete it and finish the run again"
+        )
 
 
 def _bundle(given: Path | None) -> tuple[Path, str] | None:

@@ -6,6 +6,7 @@
 import hashlib
 import json
 import shutil
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,10 +131,9 @@ def _reduced(plan: AuditPlan, progress: Progress) -> Document:
     store = FeatureStore(files, np.concatenate([[0], np.cumsum(run.row_counts)]).astype(np.intp))
     found, rows = Reduce(table, store, plan.task.columns, plan.options, progress.note).findings()
     write_rows(folder, parts, store, plan.task.columns, table, rows)
-    failed = {reason.value: 0 for record in run.records for reason in record.result.failed}
+    failed: Counter[str] = Counter()
     for record in run.records:
-        for reason, count in record.result.failed.items():
-            failed[reason.value] += count
+        failed.update({reason.value: count for reason, count in record.result.failed.items()})
     return {
         "format_version": FORMAT_VERSION,
         "producer": f"normpipe {__version__}",
@@ -142,7 +142,7 @@ def _reduced(plan: AuditPlan, progress: Progress) -> Document:
             "content": run.content,
             "manifest": run.plan.fingerprint.parts["manifest"],
             "rows": sum(run.row_counts),
-            "failed_rows": sum(failed.values()),
+            "failed_rows": failed.total(),
             "failed": dict(failed),
             "configuration": {
                 name.removeprefix("config."): value

@@ -16,7 +16,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from normpipe.assets.store import sha256_of
 from normpipe.audit import descriptors
 from normpipe.audit.blendshapes import Blendshapes
 from normpipe.audit.embeddings import Embedding
@@ -47,6 +46,8 @@ from normpipe.faces.geometry import extent, five_points
 from normpipe.faces.pose import pose
 from normpipe.faces.protocols import Landmarker
 from normpipe.records import LANDMARK_COUNT, Reason
+from normpipe.shards.atomic import sha256_of
+from normpipe.shards.commits import part_name
 from normpipe.shards.reader import open_part, read_slice
 from normpipe.shards.writer import ShardWriter
 from normpipe.stages.align import alignment_matrix, template, template_detection, transform
@@ -146,7 +147,7 @@ class AuditTask:
     def probe(self, row: int) -> None:
         """Measure the rows of one frame alone."""
         index = row // self.pipeline.shard_size
-        name = f"part-{index:05d}.parquet"
+        name = f"{part_name(index)}.parquet"
         starts = frame_starts(self.out / FACES_FOLDER / name)
         low, high = (int(starts[row - index * self.pipeline.shard_size + step]) for step in (0, 1))
         pairs = read_slice(self.out / SHARDS_FOLDER / name, low, high).select(_PAIR_COLUMNS).combine_chunks()

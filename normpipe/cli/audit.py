@@ -72,12 +72,10 @@ def audit(
     for module, package in _NEEDED.items():
         if find_spec(module) is None:
             raise ModelUnavailableError(f"audit needs {package}: pip install 'normpipe[audit]'")
-    from rich.console import Console
-
     from normpipe.audit.gates import line
     from normpipe.audit.plan import AuditOptions, plan_audit
     from normpipe.audit.run import run_audit
-    from normpipe.engine.progress import Progress
+    from normpipe.engine.progress import Progress, Terminal
     from normpipe.stages.pairs_run import build_executor
 
     for setting in settings:
@@ -100,7 +98,7 @@ def audit(
     )
     try:
         plan = plan_audit(out, options)
-        progress = Progress(plan.plan.rows, Console(stderr=True))
+        progress = Progress(plan.plan.rows, Terminal())
         executor = build_executor(pipeline, progress)
         found = run_audit(plan, pipeline.gates, executor, progress, compare=compare, takeover=takeover)
     except Interrupted as stop:

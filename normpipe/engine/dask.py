@@ -13,11 +13,10 @@ import asyncio
 import json
 import logging
 import secrets
-import socket
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,14 +28,12 @@ from normpipe.engine.serial import DEADLINE_SECONDS
 from normpipe.engine.signals import held_back
 from normpipe.engine.supervisor import Supervisor, SupervisorClosedError, pack
 from normpipe.engine.tasks import Advance, Event, Observe, Shard
-from normpipe.engine.window import Counted, Window, is_connected, packed
+from normpipe.engine.window import GOING, Counted, Window, is_connected, packed
 from normpipe.engine.work import Outcome, Work, describe
 from normpipe.errors import NormpipeError, UsageError
 
 _DASHBOARD_PORT = 8787
 _MOST_STARTS = 3
-_GOING = (OSError, RuntimeError, CancelledError)
-"""What a client raises whose scheduler is going away at this moment."""
 _CONNECT_SECONDS = 60
 _FILE_PREFIX = "file:"
 
@@ -83,7 +80,7 @@ class DaskExecutor:
                 yield from window.run(shards)
             finally:
                 if self.scheduler is not None and is_connected(client):
-                    with suppress(*_GOING):
+                    with suppress(*GOING):
                         client.unregister_worker_plugin(name)
 
     @contextmanager
@@ -111,8 +108,8 @@ class DaskExecutor:
         return cluster
 
     def _start_cluster(self) -> LocalCluster:
-        port = _DASHBOARD_PORT if _is_free(_DASHBOARD_PORT) else 0  # 0: any that is free
-        with held_back():
+        with held_back(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"\s*Port \d+ is already in use")  # another one is taken, and announced
             return LocalCluster(
                 n_workers=self.workers,
                 threads_per_worker=1,
@@ -121,7 +118,7 @@ class DaskExecutor:
                 # Everybody on this machine can reach the port; a certificate of this run's own keeps them out.
                 protocol="tls://",
                 security=Security.temporary(),
-                dashboard_address=f"127.0.0.1:{port}",
+                dashboard_address=f"127.0.0.1:{_DASHBOARD_PORT}",
                 silence_logs=logging.CRITICAL,  # workers' tracebacks when the cluster closes; outcomes tell what fails
                 resources=_GPU if self.gpu else None,
             )
@@ -203,7 +200,7 @@ def _connected(scheduler: str) -> Client:
 
 def _let_go(client: Client) -> None:
     """Close a connection, which may be gone: a scheduler is often stopped together with its driver."""
-    with suppress(*_GOING):
+    with suppress(*GOING):
         client.close()
 
 
@@ -235,12 +232,3 @@ def _quieten() -> None:
     """
     for name in ("tornado.application", "asyncio", "distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-def _is_free(port: int) -> bool:
-    with closing(socket.socket()) as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

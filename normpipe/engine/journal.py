@@ -7,7 +7,7 @@ is known to shards.commits; a shard that a run had to leave pending has a file o
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 from normpipe.engine.tasks import OutputFile, Shard, ShardResult
 from normpipe.records import Reason
 from normpipe.shards import commits
-from normpipe.shards.atomic import remove_leftovers, write_bytes
+from normpipe.shards.atomic import remove_leftovers, sha256_of, write_bytes
 from normpipe.shards.commits import JOURNAL_FOLDER, Commit, CommittedFile
 
 PENDING_FOLDER = "pending"
@@ -144,6 +144,14 @@ class Journal:
     @property
     def _pending_folder(self) -> Path:
         return self._folder / PENDING_FOLDER
+
+
+def altered_files(out: Path, records: Iterable[ShardRecord], folders: Collection[str]) -> Iterator[str]:
+    """Paths of the records' files in some of the run's folders whose content is not what was committed; reads them all."""
+    for record in records:
+        for file in record.result.files:
+            if file.path.partition("/")[0] in folders and sha256_of(out / file.path) != file.sha256:
+                yield file.path
 
 
 def _holds(out: str, commit: Commit) -> bool:

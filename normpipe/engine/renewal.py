@@ -5,13 +5,13 @@ wrong by now: so the old files are kept under another name until the new ones ar
 better. A kill in between is put right by the next run, which finds the kept files and asks the journal which ones are valid.
 """
 
-import hashlib
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from normpipe.engine.tasks import OutputFile
+from normpipe.shards.atomic import sha256_of
 
 _SUFFIX = ".kept"
 
@@ -57,23 +57,21 @@ def kept(out: Path, files: Iterable[OutputFile]) -> Iterator[Kept]:
         old.restore()
 
 
-def recover(out: Path, folders: Iterable[str], committed: Iterable[OutputFile]) -> None:
+def recover(out: Path, folders: Iterable[str], committed: Callable[[], Iterable[OutputFile]]) -> None:
     """Put right what killed processes left; call while no shard is being done.
 
     Args:
         out: The run's folder.
         folders: Subfolders that shards are written to.
-        committed: Files of all records, whatever lies in their place now.
+        committed: Gives the files of all records, whatever lies in their place now; asked only where something was left.
     """
     found = [path for folder in folders for path in (out / folder).glob(f".*{_SUFFIX}")]
     if not found:
         return
-    digests = {out / file.path: file.sha256 for file in committed}
+    digests = {out / file.path: file.sha256 for file in committed()}
     for path in found:
         target = path.with_name(path.name[1:].removesuffix(_SUFFIX))
-        with path.open("rb") as file:
-            valid = hashlib.file_digest(file, "sha256").hexdigest() == digests.get(target)
-        if valid:
+        if sha256_of(path) == digests.get(target):
             path.replace(target)
         else:
             path.unlink()

@@ -120,7 +120,7 @@ def _tidy(out: Path, folders: Sequence[str], journal: Journal) -> None:
     with suppress(OSError):  # a disk that cannot be written now is told of elsewhere
         for folder in (*folders, "."):
             remove_leftovers(out / folder)
-        recover(out, folders, journal.files())
+        recover(out, folders, journal.files)
 
 
 def _pending(

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from normpipe.records import Reason
+from normpipe.shards.commits import part_name
 
 Advance = Callable[[int, int, int], None]
 """Called by a task as it goes, with what came since the last call: input rows done, output rows ok, output rows failed.
@@ -31,7 +32,7 @@ class Shard:
     @property
     def name(self) -> str:
         """Stem of the shard's files: "part-00000"."""
-        return f"part-{self.index:05d}"
+        return part_name(self.index)
 
     @property
     def rows(self) -> int:

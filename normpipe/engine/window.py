@@ -28,6 +28,9 @@ _LOOK_SECONDS = 2.0
 _GONE_SECONDS = 60.0
 _MOST_KILLED = 3
 
+GOING = (OSError, RuntimeError, CancelledError)
+"""What a client raises whose scheduler is going away at this moment."""
+
 
 @dataclass(frozen=True, slots=True)
 class Counted:
@@ -127,7 +130,7 @@ class Window:
                     )
         finally:
             if is_connected(self._client):
-                with suppress(OSError, RuntimeError, CancelledError):  # the scheduler is going away at this moment
+                with suppress(*GOING):
                     self._client.cancel(list(self._futures))
 
     def _submit(self, out: _Out) -> None:

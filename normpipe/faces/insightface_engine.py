@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from normpipe.assets.store import sha256_of, store_folder
+from normpipe.assets.store import store_folder
 from normpipe.batches import Detection, Image
 from normpipe.errors import ModelUnavailableError
+from normpipe.shards.atomic import sha256_of
 
 ALGORITHM_VERSION = 1
 

@@ -1,33 +1,26 @@
 """MediaPipe's Face Landmarker behind both protocols, in a process of its own.
 
-It reports usage to its maker when it closes, and nothing but a dead proxy in the process's environment stops it; that would
-break every other connection of the process, so it gets one for itself. Pictures go there and landmarks come back through pipes
-(see `mediapipe_worker` for the format). The bundle reports no scores: what it returns passed its own threshold and counts as 1.
+Pictures go there and landmarks come back (see `mediapipe_process` and `mediapipe_worker`). The bundle reports no scores: what
+it returns passed its own threshold and counts as 1.
 """
 
-import os
 import struct
-import subprocess
-import sys
-import weakref
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
-from normpipe.assets.store import locate, sha256_of
+from normpipe.assets.store import locate
 from normpipe.batches import Detection, Floats, Image, Landmarks
-from normpipe.errors import ModelUnavailableError, NormpipeError
+from normpipe.errors import ModelUnavailableError
 from normpipe.faces import geometry
+from normpipe.faces.mediapipe_process import MediaPipeProcess, RefusedError
 from normpipe.faces.regions import Border, Region
 from normpipe.records import LANDMARK_COUNT
+from normpipe.shards.atomic import sha256_of
 
 ALGORITHM_VERSION = 1
-
-_DEAD_PROXY = "http://127.0.0.1:9"
-_READY = b"R"
 
 _REGION_SCALE = 2.0
 """Room around a detection's box, since the bundle looks for the face itself."""
@@ -43,19 +36,10 @@ class MediaPipeEngine:
             raise ModelUnavailableError("mediapipe is not installed: pip install 'normpipe[mediapipe]'")
         self._min_score = min_score
         self._sha256 = sha256_of(bundle)
-        guarded = os.environ | dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), _DEAD_PROXY)
-        guarded |= {"no_proxy": "", "NO_PROXY": ""}
-        self._process = subprocess.Popen(  # noqa: S603 (our own interpreter and module, no shell)
-            [sys.executable, "-m", "normpipe.faces.mediapipe_worker", str(bundle), str(min_score)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=guarded,
-        )
-        self._close = weakref.finalize(self, _end, self._process)
-        if _stream(self._process.stdout).read(1) != _READY:
-            self._close()
-            raise ModelUnavailableError(f"mediapipe cannot load {bundle.name}: it is not a FaceLandmarker bundle")
+        try:
+            self._process = MediaPipeProcess("normpipe.faces.mediapipe_worker", bundle, str(min_score))
+        except RefusedError as error:
+            raise ModelUnavailableError(f"mediapipe cannot load {bundle.name}: it is not a FaceLandmarker bundle") from error
 
     @classmethod
     def from_store(cls, min_score: float, store: Path | None = None) -> "MediaPipeEngine":
@@ -73,7 +57,7 @@ class MediaPipeEngine:
 
     def close(self) -> None:
         """End the process; the engine cannot be used afterwards."""
-        self._close()
+        self._process.close()
 
     def detect(self, image: Image) -> list[Detection]:
         """See Detector."""
@@ -94,26 +78,9 @@ class MediaPipeEngine:
 
     def _ask(self, image: Image) -> list[Floats]:
         """Landmarks (468, 3) of all faces in the picture, in its pixels."""
+        self._process.send(image)
+        (count,) = struct.unpack("<I", self._process.read(4))
+        content = self._process.read(count * LANDMARK_COUNT * 3 * 4)
+        points = np.frombuffer(content, np.float32).reshape(count, LANDMARK_COUNT, 3)
         height, width = image.shape[:2]
-        try:
-            incoming, outgoing = _stream(self._process.stdout), _stream(self._process.stdin)
-            outgoing.write(struct.pack("<II", height, width) + np.ascontiguousarray(image).tobytes())
-            outgoing.flush()
-            (count,) = struct.unpack("<I", incoming.read(4))
-            content = incoming.read(count * LANDMARK_COUNT * 3 * 4)
-            points = np.frombuffer(content, np.float32).reshape(count, LANDMARK_COUNT, 3)
-        except (OSError, ValueError, struct.error) as error:
-            raise NormpipeError("mediapipe's process has ended; run again") from error
         return list(points * np.array([width, height, width], np.float32))
-
-
-def _stream(pipe: IO[bytes] | None) -> IO[bytes]:
-    assert pipe is not None
-    return pipe
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    process.wait()
-    for pipe in (process.stdin, process.stdout):
-        _stream(pipe).close()

@@ -90,6 +90,12 @@ def write_bytes(target: Path, content: bytes, durable: bool = True) -> Written:
     return file.written
 
 
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def remove_leftovers(folder: Path) -> int:
     """Delete temporary files that killed processes left in `folder`; call only while no writer is alive.
 

@@ -21,6 +21,7 @@ from normpipe.errors import UsageError
 from normpipe.faces import geometry
 from normpipe.faces.pose import pose
 from normpipe.records import Failure, Reason, ReasonClass
+from normpipe.shards.commits import part_name
 from normpipe.shards.reader import open_part, read_slice
 from normpipe.stages.tables import stored_faces
 
@@ -86,11 +87,11 @@ class FacesTable:
 
     def part(self, index: int) -> Path:
         """File of one part."""
-        return self.out / self.folder / f"part-{index:05d}.parquet"
+        return self.out / self.folder / f"{part_name(index)}.parquet"
 
     def tracks_part(self, index: int) -> Path:
         """File that says which faces of a part are kept."""
-        return self.out / TRACKS_FOLDER / f"part-{index:05d}.parquet"
+        return self.out / TRACKS_FOLDER / f"{part_name(index)}.parquet"
 
     def frames(self, start: int, stop: int) -> Iterator[StoredFrame]:
         """Manifest rows [start, stop), in order; memory holds a few hundred.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from normpipe.config import FacePolicy, Pipeline
 from normpipe.engine.fingerprint import Fingerprint
-from normpipe.engine.journal import Journal, ShardRecord
+from normpipe.engine.journal import Journal, ShardRecord, altered_files
 from normpipe.engine.plan import Plan, read_plan
 from normpipe.errors import IncompatibleRunError, UsageError
 from normpipe.stages.faces_table import FacesTable
@@ -21,7 +21,6 @@ _ANALYSIS = ("manifest", "config.decode.", "config.detect.", "detector", "landma
 _ANALYSIS_STAGES = ("algorithm.decode", "algorithm.detect", "algorithm.tables")
 _TRACKING = "algorithm.tracks"
 
-_BLOCK = 1 << 20
 _SHOWN_DIFFERENCES = 5
 
 
@@ -55,28 +54,13 @@ def finished_faces(run: Path, wanted: Fingerprint, pipeline: Pipeline) -> tuple[
         raise IncompatibleRunError(
             f"--faces: {run.name} is not complete ({len(records)} of {len(plan.shards)} shards); finish it first"
         )
-    _check_bytes(run, records)
+    for file in altered_files(run, records, {FACES_FOLDER}):
+        raise IncompatibleRunError(
+            f"--faces: {file} of {run.name} is not the file that its journal tells of; delete it and finish that run again"
+        )
     return FacesTable(run.absolute(), FACES_FOLDER, plan.rows, plan.shard_size, faces_digest(records)), plan
 
 
 def faces_digest(records: Sequence[ShardRecord]) -> str:
     """Hex digest over the first file of each record: its part of the faces."""
     return hashlib.sha256("".join(record.result.files[0].sha256 for record in records).encode()).hexdigest()
-
-
-def _check_bytes(run: Path, records: Sequence[ShardRecord]) -> None:
-    for record in records:
-        for file in record.result.files:
-            if file.path.startswith(f"{FACES_FOLDER}/") and _sha256(run / file.path) != file.sha256:
-                raise IncompatibleRunError(
-                    f"--faces: {file.path} of {run.name} is not the file that its journal tells of; "
-                    "delete it and finish that run again"
-                )
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

@@ -41,8 +41,8 @@ def test_a_file_that_is_no_bundle_is_one_line(tmp_path):
 
 def test_a_process_that_died_is_told(shared):
     blendshapes = Blendshapes(shared / "models" / "face_landmarker.task")
-    blendshapes._process.kill()
-    blendshapes._process.wait()
+    blendshapes._process.process.kill()
+    blendshapes._process.process.wait()
     with pytest.raises(NormpipeError, match="mediapipe's process has ended"):
         blendshapes.measure(np.zeros((64, 64, 3), np.uint8))
     blendshapes.close()

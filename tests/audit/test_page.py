@@ -1,15 +1,11 @@
 """The page: what it says is what audit.json says, hostile input is harmless, nothing is fetched; and a browser draws it."""
 
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from fixtures.audited import QUICK, audited, finished
-from PIL import Image as PillowImage
 
 from normpipe.audit.document import at, figure_at, items, write_document
 from normpipe.audit.page import write_page
@@ -127,32 +123,9 @@ def test_what_does_not_compare_is_refused(done, other, tmp_path):
         write_page(plan, done.document, (tmp_path / "bare",))
 
 
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--hide-scrollbars"),
-)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """Take a screenshot of a page with Debian's chromium."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("needs Debian's chromium")
-    folder = tmp_path_factory.mktemp("browser")
-
-    def screenshot(page, width, height):
-        shot = folder / "shot.png"
-        flags = [*FLAGS, f"--user-data-dir={folder}/profile", f"--window-size={width},{height}", f"--screenshot={shot}"]
-        subprocess.run([chromium, *flags, page.as_uri()], capture_output=True, timeout=120, check=True)
-        return np.asarray(PillowImage.open(shot).convert("RGB"))
-
-    return SimpleNamespace(screenshot=screenshot)
-
-
 @pytest.mark.parametrize("width", [1280, 500])
 def test_a_browser_draws_the_dots_and_nothing_is_wider_than_the_page(browser, done, width):
-    picture = browser.screenshot(done.page, width, 3000)
+    picture = browser(done.page.as_uri(), width, 3000)
     assert picture.shape[1] == width
     blue = (np.abs(picture.astype(int) - (63, 110, 168)) <= 2).all(axis=2)
     assert blue.sum() > 500

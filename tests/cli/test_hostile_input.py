@@ -1,6 +1,5 @@
 """One folder of broken and unusual files through the real command: every file becomes a row, none ends the run."""
 
-import hashlib
 import io
 import os
 import shutil
@@ -12,6 +11,7 @@ import pytest
 from fixtures.clips import write_video
 from fixtures.hostile import ORIENTATIONS, encoded, write_accepted, write_frameless_video, write_refused
 from fixtures.photos import astronaut
+from fixtures.runs import digests
 from PIL import Image as PillowImage
 
 from normpipe.shards.reader import iter_rows
@@ -144,8 +144,4 @@ def test_two_workers_write_the_same_bytes(outcome, folder, tmp_path):
     assert code == 0, text
     assert "Traceback" not in text
     assert "Warning" not in text
-    assert _digests(tmp_path / "out") == _digests(outcome[4])
-
-
-def _digests(out):
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (out / "shards").glob("*.parquet")}
+    assert digests(tmp_path / "out") == digests(outcome[4])

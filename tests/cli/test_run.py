@@ -1,4 +1,3 @@
-import hashlib
 import json
 import os
 import signal
@@ -10,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 from fixtures.command import normpipe
+from fixtures.runs import digests
 
 from normpipe.cli import cli
 from normpipe.engine.lock import locked
@@ -198,7 +198,7 @@ def test_the_faces_of_a_run_are_rendered_again(photos, tmp_path, capsys):
     code, _, err = normpipe(capsys, "run", photos, tmp_path / "again", "--faces", tmp_path / "first", *options)
     assert code == 0, err
     assert normpipe(capsys, "run", photos, tmp_path / "whole", *options)[0] == 0
-    assert _digests(tmp_path / "again") == _digests(tmp_path / "whole") != _digests(tmp_path / "first")
+    assert digests(tmp_path / "again") == digests(tmp_path / "whole") != digests(tmp_path / "first")
 
 
 @pytest.fixture(scope="module")
@@ -209,15 +209,11 @@ def many(shared, tmp_path_factory):
     for path in sorted((shared / "data/congress-portraits").glob("*.jpg"))[:40]:
         (folder / "photos" / path.name).write_bytes(path.read_bytes())
     subprocess.run(_command(folder / "photos", folder / "whole"), check=True, capture_output=True)
-    return folder / "photos", _digests(folder / "whole")
+    return folder / "photos", digests(folder / "whole")
 
 
 def _command(photos, out, *options):
     return [sys.executable, "-m", "normpipe", "run", str(photos), str(out), "--shard-size=4", *options]
-
-
-def _digests(out):
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (out / "shards").glob("*.parquet")}
 
 
 @pytest.mark.slow
@@ -239,7 +235,7 @@ def test_a_run_that_is_ended_by_a_signal_goes_on_to_the_same_bytes(many, tmp_pat
     time.sleep(1)  # workers of a killed run notice that they are alone
     assert len(list((out / "journal").glob("part-*.json"))) < len(whole)
     subprocess.run(_command(photos, out), check=True, capture_output=True)
-    assert _digests(out) == whole
+    assert digests(out) == whole
 
 
 def test_a_reader_who_goes_away_does_not_end_the_run(photos, tmp_path):
@@ -258,7 +254,7 @@ def test_closed_streams_and_meddling_variables_change_nothing(photos, tmp_path):
         command = [sys.executable, "-m", "normpipe", "run", str(photos), str(tmp_path / name)]
         closed = ["sh", "-c", 'exec "$@" 2>&-', "sh", *command]
         subprocess.run(closed if surroundings else command, env={**os.environ, **surroundings}, check=True, capture_output=True)
-        digests.append(_digests(tmp_path / name))
+        digests.append(digests(tmp_path / name))
     assert digests[0] == digests[1]
 
 

@@ -46,14 +46,14 @@ def test_a_second_attempt_keeps_the_files_of_before_the_first(tmp_path, old):
 def test_after_a_kill_the_files_that_the_journal_knows_are_put_in_place(tmp_path, old):
     kept(tmp_path, [old]).__enter__()
     rewrite(tmp_path)
-    recover(tmp_path, ["rows"], [old])
+    recover(tmp_path, ["rows"], lambda: [old])
     assert contents(tmp_path) == {"part": OLD}
 
 
 def test_a_kill_after_the_commit_leaves_the_new_files(tmp_path, old):
     kept(tmp_path, [old]).__enter__()
     rewrite(tmp_path)
-    recover(tmp_path, ["rows"], [OutputFile("rows/part", hashlib.sha256(NEW).hexdigest(), len(NEW))])
+    recover(tmp_path, ["rows"], lambda: [OutputFile("rows/part", hashlib.sha256(NEW).hexdigest(), len(NEW))])
     assert contents(tmp_path) == {"part": NEW}
 
 

@@ -62,7 +62,7 @@ def test_no_face_is_none_and_keeps_its_place(mediapipe_engine, engine, astronaut
 
 
 def test_the_process_cannot_reach_a_network(mediapipe_engine):
-    environment = Path(f"/proc/{mediapipe_engine._process.pid}/environ")
+    environment = Path(f"/proc/{mediapipe_engine._process.process.pid}/environ")
     if not environment.exists():
         pytest.skip("needs /proc")
     variables = dict(entry.split("=", 1) for entry in environment.read_text().split("\0") if "=" in entry)
@@ -73,7 +73,7 @@ def test_the_process_cannot_reach_a_network(mediapipe_engine):
 def test_closing_ends_the_process(store, astronaut):
     engine = build_detector(Detect(detector="mediapipe"), "cpu", store)
     engine.close()
-    assert engine._process.returncode is not None
+    assert engine._process.process.returncode is not None
     with pytest.raises(NormpipeError, match="has ended"):
         engine.detect(astronaut)
 

@@ -1,7 +1,6 @@
 """The real command in processes of its own, and what it left on disk."""
 
 import contextlib
-import hashlib
 import os
 import subprocess
 import sys
@@ -92,12 +91,3 @@ def wait_for(condition, timeout=TIMEOUT):
 def committed(out):
     """Shards with a record, as long as the run goes on."""
     return len(list((out / "journal").glob("part-*.json")))
-
-
-def digests(out):
-    """Of all files of both tables."""
-    return {
-        path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for folder in ("faces", "shards")
-        for path in sorted((out / folder).iterdir())
-    }

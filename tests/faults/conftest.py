@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from fixtures.photos import astronaut
+from fixtures.runs import digests
 
 from faults import command
 
@@ -71,7 +72,7 @@ def undisturbed(case, tmp_path_factory):
     out = tmp_path_factory.mktemp("undisturbed") / "out"
     code, text = case.run(out)
     assert code == 0, text
-    return command.digests(out)
+    return digests(out)
 
 
 @pytest.fixture(scope="session")

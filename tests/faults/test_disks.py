@@ -4,6 +4,7 @@ import os
 import subprocess
 
 import pytest
+from fixtures.runs import digests
 
 from faults import command
 from faults.conftest import needs
@@ -21,7 +22,7 @@ def test_a_full_disk_stops_the_run_in_one_line_and_room_lets_it_go_on(case, undi
     subprocess.run(["mount", "-o", "remount,size=200m", disk], check=True)
     code, text = case.run(disk / "out", "--workers", workers)
     assert code == 0, text
-    assert command.digests(disk / "out") == undisturbed
+    assert digests(disk / "out") == undisturbed
 
 
 def test_an_output_that_is_read_only_for_a_while(case, undisturbed, tmp_path):
@@ -45,7 +46,7 @@ def test_an_output_that_is_read_only_for_a_while(case, undisturbed, tmp_path):
     assert "Traceback" not in text
     code, text = case.run(out)
     assert code == 0, text
-    assert command.digests(out) == undisturbed
+    assert digests(out) == undisturbed
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -66,7 +67,7 @@ def test_photos_that_vanish_are_waited_for_and_not_given_up(case, undisturbed, t
     assert "held" in log
     code, text = case.run(out, "--workers", workers)
     assert code == 0, text
-    assert command.digests(out) == undisturbed
+    assert digests(out) == undisturbed
 
 
 def test_photos_that_come_back_in_time_are_not_even_missed(case, undisturbed, tmp_path):
@@ -80,7 +81,7 @@ def test_photos_that_come_back_in_time_are_not_even_missed(case, undisturbed, tm
         away.rename(case.photos)
     code, text = command.finish(process)
     assert code == 0, text
-    assert command.digests(out) == undisturbed
+    assert digests(out) == undisturbed
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -90,4 +91,4 @@ def test_a_file_system_that_fails_one_call_in_twenty(case, undisturbed, tmp_path
         case.manifest, out, "--root", f"flaky://{case.photos}", *case.options[2:], "--workers", workers, extra=plugins
     )
     assert code == 0, text
-    assert command.digests(out) == undisturbed
+    assert digests(out) == undisturbed

@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from fixtures.runs import digests
 
 from faults import command
 from faults.conftest import ROWS
@@ -31,7 +32,7 @@ def moments(request):
 def test_bytes_do_not_depend_on_the_workers(case, undisturbed, tmp_path, workers):
     code, text = case.run(tmp_path / "out", "--workers", workers)
     assert code == 0, text
-    assert command.digests(tmp_path / "out") == undisturbed
+    assert digests(tmp_path / "out") == undisturbed
 
 
 def run_and_kill_a_worker(case, out, workers, dice):
@@ -53,7 +54,7 @@ def test_a_killed_worker_costs_nothing(case, undisturbed, tmp_path, workers, mom
         out = tmp_path / f"out{moment}"
         code, text = run_and_kill_a_worker(case, out, workers, random.Random(f"{workers} {moment}"))
         assert code == 0, text
-        assert command.digests(out) == undisturbed
+        assert digests(out) == undisturbed
 
 
 @pytest.mark.parametrize("workers", WORKERS)
@@ -65,7 +66,7 @@ def test_a_worker_that_is_killed_while_it_starts_costs_nothing(case, undisturbed
     command.workers(process)[0].kill()
     code, text = command.finish(process)
     assert code == 0, text
-    assert command.digests(out) == undisturbed
+    assert digests(out) == undisturbed
     command.wait_for(lambda: not any(command.is_alive(one) for one in family), timeout=30)  # orphans notice that they are
 
 
@@ -84,7 +85,7 @@ def test_a_run_that_was_killed_whole_goes_on(case, undisturbed, tmp_path, worker
             process.stdout.close()
         code, text = case.run(out, "--workers", workers)
         assert code == 0, text
-        assert command.digests(out) == undisturbed
+        assert digests(out) == undisturbed
         ids = [row["sample_id"] for row in iter_rows(out, columns=["sample_id"])]
         assert len(ids) == len(set(ids)) == ROWS
         assert not list(out.rglob("*.part"))

@@ -4,8 +4,8 @@ import re
 import subprocess
 
 import pytest
+from fixtures.runs import digests
 
-from faults import command
 from faults.conftest import needs
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -23,7 +23,7 @@ def test_the_bytes_are_the_same_where_only_loopback_is_up(case, undisturbed, tmp
     inside = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
     code, text = case.run(tmp_path / "out", "--workers", workers, prefix=inside)
     assert code == 0, text
-    assert command.digests(tmp_path / "out") == undisturbed
+    assert digests(tmp_path / "out") == undisturbed
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -35,7 +35,7 @@ def test_no_socket_of_any_process_goes_anywhere_but_loopback(case, undisturbed, 
         pytest.skip("needs the right to trace processes")
     code, text = case.run(tmp_path / "out", "--workers", workers, prefix=watch)  # strace ends when the last process has
     assert code == 0, text
-    assert command.digests(tmp_path / "out") == undisturbed
+    assert digests(tmp_path / "out") == undisturbed
     addresses = {first or second for first, second in _ADDRESS.findall(trace.read_text())}
     assert not [address for address in addresses if not _LOOPBACK.match(address)]
     assert workers == 1 or addresses, "a trace without any connection cannot have watched Dask"

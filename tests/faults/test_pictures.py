@@ -4,6 +4,7 @@ import hashlib
 
 import pyarrow.parquet as pq
 import pytest
+from fixtures.runs import digests
 
 from faults import command
 from normpipe.shards.reader import iter_rows
@@ -53,4 +54,4 @@ def test_a_picture_that_takes_its_process_along(case, few, tmp_path, plugins, wo
 
     code, text = command.run(manifest, out, "--root", case.photos, "--shard-size", 8, "--retry-failed")
     assert code == 0, text
-    assert command.digests(out) == command.digests(whole)
+    assert digests(out) == digests(whole)

@@ -4,6 +4,7 @@ import shutil
 
 import cv2
 import pytest
+from fixtures.runs import digests
 
 from faults import command
 
@@ -88,4 +89,4 @@ def test_moved_photos_and_a_moved_run_go_on(case, begun, undisturbed, tmp_path):
     out.rename(elsewhere)
     code, text = resume(case, copied, elsewhere)
     assert code == 0, text
-    assert command.digests(elsewhere) == undisturbed
+    assert digests(elsewhere) == undisturbed

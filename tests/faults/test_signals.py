@@ -6,6 +6,7 @@ import signal
 import time
 
 import pytest
+from fixtures.runs import digests
 
 from faults import command
 
@@ -26,7 +27,7 @@ def test_sigterm_ends_the_run_within_its_grace_and_the_same_command_goes_on(case
     assert "interrupted" in (out / "run.log").read_text()
     code, text = case.run(out, "--workers", workers)
     assert code == 0, text
-    assert command.digests(out) == undisturbed
+    assert digests(out) == undisturbed
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -38,7 +39,7 @@ def test_a_stopped_worker_is_replaced(case, undisturbed, tmp_path, workers):
     stopped.suspend()
     code, text = command.finish(process)
     assert code == 0, text
-    assert command.digests(out) == undisturbed
+    assert digests(out) == undisturbed
 
 
 def test_a_run_that_was_stopped_whole_goes_on_where_it_stood(case, undisturbed, tmp_path):
@@ -50,7 +51,7 @@ def test_a_run_that_was_stopped_whole_goes_on_where_it_stood(case, undisturbed, 
     os.killpg(process.pid, signal.SIGCONT)
     code, text = command.finish(process)
     assert code == 0, text
-    assert command.digests(out) == undisturbed
+    assert digests(out) == undisturbed
 
 
 def test_the_second_of_two_runs_on_one_folder_is_refused(case, undisturbed, tmp_path):
@@ -62,7 +63,7 @@ def test_the_second_of_two_runs_on_one_folder_is_refused(case, undisturbed, tmp_
     assert "another run" in text
     code, text = command.finish(process)
     assert code == 0, text
-    assert command.digests(out) == undisturbed
+    assert digests(out) == undisturbed
 
 
 def test_what_the_log_and_the_summary_say_agrees(case, tmp_path):

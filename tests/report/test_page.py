@@ -2,8 +2,6 @@
 
 import json
 import re
-import shutil
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from html.parser import HTMLParser
@@ -11,7 +9,6 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
-from PIL import Image as PillowImage
 
 from normpipe.errors import UsageError
 from normpipe.records import Reason
@@ -125,29 +122,6 @@ def test_a_damaged_summary_is_named(write_run):
     (out / "run.json").write_text("{")
     with pytest.raises(UsageError, match=r"run\.json"):
         write_report(out, None, SheetOptions())
-
-
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--hide-scrollbars"),
-)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """Take a screenshot of a URL with Debian's chromium."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("needs Debian's chromium")
-    folder = tmp_path_factory.mktemp("browser")
-
-    def screenshot(url, width, height):
-        shot = folder / "shot.png"
-        flags = [*FLAGS, f"--user-data-dir={folder}/profile", f"--window-size={width},{height}", f"--screenshot={shot}"]
-        subprocess.run([chromium, *flags, url], capture_output=True, timeout=120, check=True)
-        return np.asarray(PillowImage.open(shot).convert("RGB"))
-
-    return screenshot
 
 
 @pytest.mark.parametrize("width", [1280, 500])

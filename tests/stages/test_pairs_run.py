@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from fixtures.faces import noise
 from fixtures.normalizers import GreyComposite, grey_models
+from fixtures.runs import digests
 from rich.console import Console
 
 from normpipe.config import load_pipeline
@@ -47,14 +48,6 @@ def run(photos, out, *settings):
     ready = planned(photos, out, *settings)
     progress = Progress(ready.plan.rows, Console(file=io.StringIO()))
     return execute_pairs(ready, build_executor(ready.task.pipeline, progress), progress)
-
-
-def digests(out):
-    return {
-        path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for folder in ("faces", "shards")
-        for path in sorted((out / folder).iterdir())
-    }
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Rendering from the faces of a finished run: the bytes of a whole run, and nothing is detected."""
 
-import hashlib
 import json
 
 import cv2
@@ -9,7 +8,7 @@ import pytest
 from fixtures.faces import noise
 from fixtures.normalizers import GreyComposite, grey_models
 from fixtures.puppets import PuppetEngine, puppet_models, write_clip, write_stills
-from fixtures.runs import Here, executed, planned, run
+from fixtures.runs import Here, digests, executed, planned, run
 
 from normpipe.errors import IncompatibleRunError, UsageError
 from normpipe.records import Reason
@@ -31,14 +30,6 @@ class Inverted(GreyComposite):
 def inverted_models(pipeline):
     models = grey_models(pipeline)
     return Models(models.detector, models.landmarker, Inverted())
-
-
-def digests(out):
-    return {
-        path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for folder in ("faces", "shards")
-        for path in sorted((out / folder).iterdir())
-    }
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,8 @@
 """Runs that analyze first: interrupted anywhere they end in the same bytes; another reduction means another rendering."""
 
-import hashlib
-
 import pytest
 from fixtures.puppets import puppet_models, write_stills
-from fixtures.runs import Here, executed, planned
+from fixtures.runs import Here, digests, executed, planned
 
 from normpipe.engine.plan import read_plan
 from normpipe.errors import IncompatibleRunError
@@ -29,14 +27,6 @@ def table(tmp_path):
 
 def ready(table, out, *settings):
     return planned(table, out, *BOTH, *settings, build=puppet_models)
-
-
-def digests(out):
-    return {
-        path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for folder in ("faces", "shards")
-        for path in sorted((out / folder).iterdir())
-    }
 
 
 class Stops(Here):
