@@ -40,7 +40,14 @@ _FILE_PREFIX = "file:"
 _GPU = {"GPU": 1.0}
 
 # Workers always answer, so one that does not is stopped or cut off and is replaced soon.
-_SETTINGS = {"distributed.scheduler.worker-ttl": "40 s"}
+_SETTINGS = {
+    "distributed.scheduler.worker-ttl": "40 s",
+    # Workers only wait for their children, and would spend a tenth of the cores on watching themselves do so.
+    "distributed.worker.profile.enabled": False,
+    "distributed.worker.memory.monitor-interval": "2 s",
+    "distributed.admin.system-monitor.interval": "5 s",
+    "distributed.admin.tick.interval": "500 ms",
+}
 
 
 @dataclass(frozen=True, slots=True)

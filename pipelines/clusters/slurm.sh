@@ -35,6 +35,7 @@ for role in SCHEDULER WORKER CLIENT; do
   export "DASK_DISTRIBUTED__COMM__TLS__${role}__CERT=$private/cert.pem" "DASK_DISTRIBUTED__COMM__TLS__${role}__KEY=$private/key.pem"
 done
 export DASK_LOGGING__DISTRIBUTED=error
+export DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED=False  # it would watch a thread that waits
 
 # Its web server cannot be encrypted, so it stays on loopback.
 dask=(--protocol tls --scheduler-file "$private/scheduler.json" --no-dashboard --dashboard-address 127.0.0.1:0)
