@@ -1,6 +1,11 @@
-"""Is the expression still there, and is the person gone? The statistics of `normpipe audit`, on arrays of measured features.
+"""Is the expression still there, and is the person gone? What `normpipe audit` does over a finished run.
 
-Order: rows and people (groups) -> pairs -> identity and attackers; moments -> expression and codes; classifier; dependence;
-drift and jitter. All are pure functions of arrays, seeds and limits; a result is a Figure with its interval or a NotMeasurable
-with the reason. Rows are expected in the order of their ids (`groups.row_order`): draws then do not depend on the manifest's.
+A plan (what to measure, with which instruments) goes to the engine, whose workers write features per row (task, features,
+embeddings, blendshapes, descriptors). The driver reduces them (table, sample, reduce, findings), judges (gates) and shows them
+(document, page, charts, scoreboard, answers, rows).
+
+The statistics are pure functions of arrays, seeds and limits: rows and people (groups) -> pairs -> identity and attackers;
+moments -> expression and codes; classifier; dependence; drift and jitter. A result is a Figure with its interval or a
+NotMeasurable with the reason. Rows are expected in the order of their ids (`groups.row_order`): draws then do not depend on the
+manifest's.
 """

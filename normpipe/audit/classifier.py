@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+from normpipe.audit.components import fit_components
 from normpipe.audit.crossfit import subject_folds
 from normpipe.audit.figures import Measured, NotMeasurable, Why
 from normpipe.audit.groups import UNKNOWN, Doubles, Floats, Groups, Indices, Mask, Names, finite_rows, sampled_rows
@@ -189,9 +189,8 @@ def _components(values: Floats, present: Mask, train: Mask) -> Floats:
     seen = present & train
     if seen.sum() < 2:
         return np.zeros((len(values), 1), np.float32)
-    count = min(COMPONENTS, int(seen.sum()) - 1, values.shape[1])
-    pca = PCA(count, svd_solver="randomized", random_state=0).fit(values[seen])
-    reduced = np.zeros((len(values), count), np.float32)
+    pca = fit_components(values[seen], COMPONENTS)
+    reduced = np.zeros((len(values), pca.n_components_), np.float32)
     reduced[present] = pca.transform(values[present])
     return reduced
 

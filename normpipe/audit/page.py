@@ -57,7 +57,7 @@ def write_page(plan: AuditPlan, document: Document, compare: Sequence[Path]) -> 
         UsageError: a run to compare with is not audited.
         IncompatibleRunError: its rows or instruments are others.
     """
-    points = scoreboard.points(document, scoreboard.read_others(document, compare))
+    boards = scoreboard.boards(document, scoreboard.read_others(document, compare))
     worst = _worst_rows(plan)
     sheets = [_sheet(plan, name, worst[name]) for name in _SHEETS if worst[name]]
     for name in _SHEETS:
@@ -85,8 +85,9 @@ def write_page(plan: AuditPlan, document: Document, compare: Sequence[Path]) -> 
         shows=charts.shows(document),
         losses=charts.losses(document),
         fifths=list(charts.fifths(document)),
-        points=points,
-        board={"width": scoreboard.WIDTH, "height": scoreboard.HEIGHT, "x": scoreboard.ticks("x"), "y": scoreboard.ticks("y")},
+        boards=boards,
+        compared=bool(compare),
+        board_size={"width": scoreboard.WIDTH, "height": scoreboard.HEIGHT},
         sheets=sheets,
         sample=sample if isinstance(sample, Mapping) else {},
         failed=list(entries(document, "run", "failed")),

@@ -15,6 +15,7 @@ from sklearn.covariance import ledoit_wolf
 from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 
+from normpipe.audit.components import fit_components
 from normpipe.audit.groups import Doubles, Floats, Groups, Indices, Names
 from normpipe.audit.identity import auc
 from normpipe.audit.pairs import Pairs, Rows, sample_pairs
@@ -64,11 +65,10 @@ class PersonSpace:
         The regularization is the one that tells people apart best who are in one half of these and not in the other.
         """
         with threadpool_limits(1):
-            count = min(COMPONENTS, len(values) - 1, values.shape[1])
-            pca = PCA(count, svd_solver="randomized", random_state=0).fit(values)
+            pca = fit_components(values, COMPONENTS)
             reduced = pca.transform(values).astype(np.float64)
             if not _varies(pca):
-                return PersonSpace(pca, np.zeros((count, 0)), np.zeros(0))
+                return PersonSpace(pca, np.zeros((pca.n_components_, 0)), np.zeros(0))
             half = halves(people, seed)
             names = people.names[people.index]
             pairs = sample_pairs(Rows(names), np.ones(len(names), np.bool_), within=half, seed=seed, limit=_TRIAL_PAIRS)
@@ -109,9 +109,7 @@ class Bridge:
         """Learn from (n, d) features of both images of the rows. The penalty is chosen on held-out halves of the people."""
         space = PersonSpace.fit(originals, people, seed)
         with threadpool_limits(1):
-            pca = PCA(min(COMPONENTS, len(normalized) - 1, normalized.shape[1]), svd_solver="randomized", random_state=0).fit(
-                normalized
-            )
+            pca = fit_components(normalized, COMPONENTS)
             inputs = pca.transform(normalized).astype(np.float64)
             coordinates = space.coordinates(originals)
             means = people.sums(coordinates) / people.counts[:, None]

@@ -13,8 +13,8 @@ SINGLE_THREADED = {
     "MKL_NUM_THREADS": "1",
     "NUMEXPR_NUM_THREADS": "1",
     "VECLIB_MAXIMUM_THREADS": "1",
-    # glibc: keep freed memory at hand for images of a face's size, but hand back what a large photo took. Without the first, every
-    # array is mapped and faulted in anew (a quarter of a frame's time); without the second, a process keeps its peak.
+    # glibc: keep freed memory at hand for images of a face's size, but hand back what a large photo took. Without the first,
+    # every array is mapped and faulted in anew (a quarter of a frame's time); without the second, a process keeps its peak.
     "MALLOC_MMAP_THRESHOLD_": str(16 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(32 << 20),
 }

@@ -105,13 +105,16 @@ def other(done, tmp_path):
     return write
 
 
-def test_runs_of_the_same_rows_stand_on_one_scoreboard(done, other):
+def test_runs_of_the_same_rows_stand_on_every_board(done, other):
     plan = plan_audit(done.page.parents[1], QUICK)
     folder = other(configuration={"normalize.normalizer": '"mine"', "normalize.detail": "1.0"})
     page = write_page(plan, done.document, (folder,))
-    assert page.read_text().count("<circle") == 2
-    assert "2. mine" in text_of(page)  # equal figures: by name, and their numbers stand apart
-    assert len(set(re.findall(r'class="name" x="[^"]+" y="([^"]+)"', page.read_text()))) == 2
+    boards = page.read_text().split("<figure")[-2:]
+    assert ["landmarks" in boards[0], "macro-F1" in boards[1]] == [True, True]
+    for board in boards:
+        assert board.count("<circle") == 3  # both runs, and the originals
+        assert "2. mine" in board  # equal figures: by name, and their numbers stand apart
+        assert len(set(re.findall(r'class="name" x="[^"]+" y="([^"]+)"', board))) == 3
 
 
 def test_what_does_not_compare_is_refused(done, other, tmp_path):
