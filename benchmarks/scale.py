@@ -2,12 +2,14 @@
 
     python benchmarks/scale.py --photos congress-portraits start --rows 10000000 --json start.json
     python benchmarks/scale.py --photos congress-portraits flat --rows 100000 --workers 2 --json flat.json
+    python benchmarks/scale.py --photos congress-portraits audit --rows 100000 --identity identity.onnx --json audit.json
 
 The photos are repeated at random, under ids of their own, until the manifest has the rows asked for. **start** gives the
 manifest to `normpipe run`, takes the time until the plan is written, until the first shard is started and, with
 `--until committed`, until it is committed, ends the run with SIGTERM, and tells the most memory that the driver and each of its
 processes ever held. **flat** lets the run end and fits lines to memory over rows done, without the first part, in which caches
-and allocators fill: their slopes say what ten thousand more rows cost. Memory is that of /proc (Linux).
+and allocators fill: their slopes say what ten thousand more rows cost. **audit** audits such a run, and tells the time of
+measuring and of the statistics and the most memory that any process ever held. Memory is that of /proc (Linux).
 """
 
 import json
@@ -28,8 +30,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from normpipe.audit.task import AUDIT_FOLDER
 from normpipe.engine.plan import PLAN_FILE
 from normpipe.engine.progress import PROGRESS_FILE
+from normpipe.engine.summary import RUN_FILE
 from normpipe.records import EMOTIONS
 from normpipe.shards.commits import JOURNAL_FOLDER
 from normpipe.sources.folder import build_folder
@@ -130,13 +134,17 @@ def write_repeated(photos: Path, rows: int, target: Path) -> None:
             writer.write_table(block)
 
 
+def run_command(setting: Setting) -> list[str]:
+    """`normpipe run` on the generated manifest."""
+    command = ["run", str(setting.manifest), str(setting.out), "--root", str(setting.photos.absolute())]
+    return [*command, f"--workers={setting.workers}", *(f"--set={item}" for item in setting.settings)]
+
+
 @contextmanager
-def running(setting: Setting) -> Iterator[subprocess.Popen[bytes]]:
-    """`normpipe run` on the generated manifest; what is left of it at the end is ended."""
-    command = [sys.executable, "-m", "normpipe", "run", str(setting.manifest), str(setting.out)]
-    command += ["--root", str(setting.photos.absolute()), f"--workers={setting.workers}"]
-    command += [f"--set={item}" for item in setting.settings]
-    with _output(setting).open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
+def running(setting: Setting, command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A command of normpipe; what is left of it at the end is ended."""
+    words = [sys.executable, "-m", "normpipe", *command]
+    with _output(setting).open("wb") as output, subprocess.Popen(words, stdout=output, stderr=output) as process:
         try:
             yield process
         finally:
@@ -156,7 +164,7 @@ def measure_start(setting: Setting, until: str) -> dict[str, object]:
     driver = 0
     children: dict[int, int] = {}
     begin = time.perf_counter()
-    with running(setting) as process:
+    with running(setting, run_command(setting)) as process:
         while until not in reached:
             if process.poll() is not None:
                 raise click.ClickException(f"the run ended by itself:\n{_output(setting).read_text()[-2000:]}")
@@ -186,7 +194,7 @@ def measure_flat(setting: Setting, every: float) -> Flat:
     """Memory over a whole run."""
     moments = []
     begin = time.perf_counter()
-    with running(setting) as process:
+    with running(setting, run_command(setting)) as process:
         while process.poll() is None:
             children = [memory(child) for child in descendants(process.pid)]
             moments.append(
@@ -207,6 +215,34 @@ def measure_flat(setting: Setting, every: float) -> Flat:
     warm = [moment for moment in moments if _WARM_UP * setting.rows < moment.rows < end]
     lines = {name: fitted(warm, name) for name in ("driver", "largest", "children")}
     return Flat(setting.rows, setting.workers, time.perf_counter() - begin, lines, moments)
+
+
+def measure_audit(setting: Setting, out: Path, instruments: Sequence[str]) -> dict[str, object]:
+    """Time and memory of a whole audit."""
+    driver = 0
+    children: dict[int, int] = {}
+    measured = None
+    begin = time.perf_counter()
+    with running(setting, ["audit", str(out), f"--workers={setting.workers}", *instruments]) as process:
+        while process.poll() is None:
+            driver = max(driver, memory(process.pid, peak=True))
+            children |= {child: memory(child, peak=True) for child in descendants(process.pid)}
+            if measured is None and (out / AUDIT_FOLDER / RUN_FILE).is_file():
+                measured = time.perf_counter() - begin
+            time.sleep(1)
+        code = process.wait()
+    if code:
+        raise click.ClickException(f"the audit failed:\n{_output(setting).read_text()[-2000:]}")
+    whole = time.perf_counter() - begin
+    return {
+        "rows": setting.rows,
+        "workers": setting.workers,
+        "seconds_measuring": measured,
+        "core_milliseconds_per_row": None if measured is None else 1e3 * measured * setting.workers / setting.rows,
+        "seconds_of_statistics": None if measured is None else whole - measured,
+        "driver_peak_megabytes": driver / _MEGABYTE,
+        "children_peak_megabytes": sorted((peak / _MEGABYTE for peak in children.values()), reverse=True),
+    }
 
 
 def fitted(moments: Sequence[Moment], name: str) -> Line:
@@ -261,6 +297,11 @@ def prepared(context: click.Context, rows: int, workers: int, settings: tuple[st
         yield setting
 
 
+def _show(figures: dict[str, object]) -> None:
+    for name, value in figures.items():
+        click.echo(f"{name:28} {value if isinstance(value, int) else json.dumps(value)}")
+
+
 def _save(figures: dict[str, object], target: Path | None) -> None:
     if target is not None:
         target.write_text(json.dumps(figures, indent=2) + "\n")
@@ -293,8 +334,7 @@ def start(context: click.Context, rows: int, until: str, workers: int, settings:
     """From the command to the first shard."""
     with prepared(context, rows, workers, settings) as setting:
         figures = measure_start(setting, until)
-    for name, value in figures.items():
-        click.echo(f"{name:28} {value if isinstance(value, int) else json.dumps(value)}")
+    _show(figures)
     _save(figures, target)
 
 
@@ -314,6 +354,43 @@ def flat(context: click.Context, rows: int, every: float, workers: int, settings
     for name, line in figures.megabytes.items():
         click.echo(f"{name:10}{line.first:10.0f}{line.most:10.0f}{line.last:10.0f}{line.per_10000_rows:18.2f}")
     _save(asdict(figures), target)
+
+
+@main.command()
+@click.option("--rows", default=100_000, show_default=True, type=click.IntRange(1), help="Rows of the manifest.")
+@click.option("--identity", type=click.Path(exists=True, dir_okay=False), help="Face embedding (ONNX).")
+@click.option("--blendshapes", type=click.Path(exists=True, dir_okay=False), help="FaceLandmarker bundle (.task).")
+@click.option(
+    "--run",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A finished run, not yet audited.",
+)
+@_workers
+@_settings
+@_json
+@click.pass_context
+def audit(
+    context: click.Context,
+    *,
+    rows: int,
+    identity: str | None,
+    blendshapes: str | None,
+    run: Path | None,
+    workers: int,
+    settings: tuple[str, ...],
+    target: Path | None,
+) -> None:
+    """Time and memory of an audit."""
+    given = {"--identity": identity, "--blendshapes": blendshapes}
+    instruments = [f"{option}={file}" for option, file in given.items() if file is not None]
+    with prepared(context, rows, workers, settings) as setting:
+        if run is None:
+            with running(setting, run_command(setting)) as process:
+                if process.wait():
+                    raise click.ClickException(f"the run failed:\n{_output(setting).read_text()[-2000:]}")
+        figures = measure_audit(setting, setting.out if run is None else run, instruments)
+    _show(figures)
+    _save(figures, target)
 
 
 if __name__ == "__main__":
