@@ -81,8 +81,10 @@ def figures(document: Document, side: str, embedding: str) -> Record:
         if (at(each, "feature"), at(each, "method")) == (embedding, "cosine")
     ]
     both = "original_twice" if side == "original" else "both"
+    identified = "identification_before" if side == "original" else "identification"
     record: Record = {
         "plain": plain[0],
+        "rank1": figure_at(document, "findings", "identity", identified, embedding, "rank_one"),
         "best": max((auc for auc in aucs if isinstance(auc, Figure)), key=lambda auc: auc.value),
         "alone": figure_at(document, *_EXPRESSION, "use", "arms", side, "macro_f1"),
         "balanced": figure_at(document, *_EXPRESSION, "use", "arms", side, "balanced_accuracy"),
@@ -91,7 +93,6 @@ def figures(document: Document, side: str, embedding: str) -> Record:
     if side == "normalized":
         for name in ("correlation", "slope"):
             record[name] = figure_at(document, *_EXPRESSION, "blendshapes", "mean", name)
-        record["rank1"] = figure_at(document, "findings", "identity", "identification", embedding, "rank_one")
         record["landmarks"] = figure_at(document, *_EXPRESSION, "displacement", "whole", "correlation")
         for each in items(document, *_EXPRESSION, "use", "contrasts"):
             record[f"{at(each, 'arm')} - {at(each, 'minus')}"] = figure_at(each, "scores", "macro_f1")
