@@ -249,13 +249,13 @@ def test_a_reader_who_goes_away_does_not_end_the_run(photos, tmp_path):
 
 
 def test_closed_streams_and_meddling_variables_change_nothing(photos, tmp_path):
-    digests = []
+    found = []
     for name, surroundings in (("plain", {}), ("odd", {"OPENCV_IO_MAX_IMAGE_PIXELS": "100", "OPENCV_CPU_DISABLE": "AVX2"})):
         command = [sys.executable, "-m", "normpipe", "run", str(photos), str(tmp_path / name)]
         closed = ["sh", "-c", 'exec "$@" 2>&-', "sh", *command]
         subprocess.run(closed if surroundings else command, env={**os.environ, **surroundings}, check=True, capture_output=True)
-        digests.append(digests(tmp_path / name))
-    assert digests[0] == digests[1]
+        found.append(digests(tmp_path / name))
+    assert found[0] == found[1]
 
 
 def test_a_folder_whose_plan_is_gone_is_refused(photos, tmp_path, capsys):
