@@ -219,14 +219,16 @@ def measure_flat(setting: Setting, every: float) -> Flat:
 
 def measure_audit(setting: Setting, out: Path, instruments: Sequence[str]) -> dict[str, object]:
     """Time and memory of a whole audit."""
-    driver = 0
+    driver = together = 0
     children: dict[int, int] = {}
     measured = None
     begin = time.perf_counter()
     with running(setting, ["audit", str(out), f"--workers={setting.workers}", *instruments]) as process:
         while process.poll() is None:
             driver = max(driver, memory(process.pid, peak=True))
-            children |= {child: memory(child, peak=True) for child in descendants(process.pid)}
+            living = descendants(process.pid)
+            children |= {child: memory(child, peak=True) for child in living}
+            together = max(together, sum(memory(each) for each in (process.pid, *living)))
             if measured is None and (out / AUDIT_FOLDER / RUN_FILE).is_file():
                 measured = time.perf_counter() - begin
             time.sleep(1)
@@ -240,6 +242,7 @@ def measure_audit(setting: Setting, out: Path, instruments: Sequence[str]) -> di
         "seconds_measuring": measured,
         "core_milliseconds_per_row": None if measured is None else 1e3 * measured * setting.workers / setting.rows,
         "seconds_of_statistics": None if measured is None else whole - measured,
+        "all_together_peak_megabytes": together / _MEGABYTE,
         "driver_peak_megabytes": driver / _MEGABYTE,
         "children_peak_megabytes": sorted((peak / _MEGABYTE for peak in children.values()), reverse=True),
     }
