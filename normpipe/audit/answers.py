@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from normpipe.audit.document import Document, at, figure_at, has_embedding, items
+from normpipe.audit.document import Document, at, embedding_names, figure_at, items
 from normpipe.audit.figures import Figure, NotMeasurable
+from normpipe.audit.losses import NUMBERED
 
 _VERDICTS = {
     "expression_kept": "Within a class, pictures differ as their sources do: expression, not a code of the label.",
@@ -65,16 +66,36 @@ def _person(document: Document) -> Answer:
         return Answer(question, "not measurable", f"{first.detail}." if isinstance(first, NotMeasurable) else "")
     befores = [figure_at(each, "result", "auc") for each in items(found, "before")]
     before = max((each.value for each in befores if isinstance(each, Figure)), default=float("nan"))
-    right = f"The best attacker is right in {100 * worst.value:.0f} of 100 comparisons; on originals in {100 * before:.0f}."
-    if not has_embedding(document):
-        verdict = "No face embedding was given (--identity): these attackers are weak ones."
-    elif worst.high <= 0.55:
-        verdict = "Nearly guessing. That is no proof that no better attacker exists."
-    elif worst.value <= 0.6:
-        verdict = "Little is left, but not nothing."
-    else:
-        verdict = "No: people can still be told apart."
-    return Answer(question, f"{worst.value:.2f}", f"{verdict} {right}")
+    right = (
+        f"The best attacker is right in {100 * worst.value:.0f} of 100 comparisons ({100 * worst.low:.0f} to "
+        f"{100 * worst.high:.0f}); on originals in {100 * before:.0f}."
+    )
+    return Answer(question, f"{worst.value:.2f}", f"{_verdict(document, worst)} {right}{_reservations(document)}")
+
+
+def _verdict(document: Document, worst: Figure) -> str:
+    """By the interval: few people must not look like few traces."""
+    if not embedding_names(document):
+        return "No face embedding was given (--identity): these attackers are weak ones."
+    if worst.high <= 0.55:
+        return "Nearly guessing. That is no proof that no better attacker exists."
+    if worst.high <= 0.6:
+        return "Little is left, but not nothing."
+    if worst.low > 0.55:
+        return "No: people can still be told apart."
+    return "That cannot be said from so few people."
+
+
+def _reservations(document: Document) -> str:
+    """What makes the attackers weaker than they could be."""
+    found = []
+    attacks = items(document, "findings", "identity", "attacks")
+    learnt = [figure_at(each, "result", "auc") for each in attacks if at(each, "method") in {"probe", "cross_probe"}]
+    if not any(isinstance(each, Figure) for each in learnt):
+        found.append("No attacker that learns could be tried: there are too few people.")
+    if at(document, "findings", "sample", "matched") is not True:
+        found.append("Without labels, expression throws attackers off: with labels the figure would be higher.")
+    return "".join(f" {each}" for each in found)
 
 
 def _expression(document: Document) -> Answer:
@@ -88,7 +109,8 @@ def _expression(document: Document) -> Answer:
     best = figure_at(found, "displacement_repeated", "whole", "correlation")
     if isinstance(kept, NotMeasurable):
         assert isinstance(blend, Figure)
-        return Answer(question, f"{blend.value:.2f}", "Correlation of the blendshapes; 1 follows perfectly.")
+        reach = f"({blend.low:.2f} to {blend.high:.2f})"
+        return Answer(question, f"{blend.value:.2f}", f"Correlation of the blendshapes {reach}; 1 follows perfectly.")
     text = f"Correlation of the landmarks' movement ({kept.low:.2f} to {kept.high:.2f})"
     text += f"; the original measured twice reaches {best.value:.2f}." if isinstance(best, Figure) else "."
     text += f" Its strength is {slope.value:.2f} of the original's." if isinstance(slope, Figure) else ""
@@ -107,6 +129,8 @@ def _setting(document: Document) -> Answer:
     text = f"Yaw that 95 of 100 normalized images stay below; {before:.0f}° before."
     if isinstance(background, Figure):
         text += f" The background explains {100 * max(background.value, 0):.1f} % of the pictures' differences."
+    else:
+        text += f" Background: not measurable, {background.detail}."
     return Answer(question, f"{after:.1f}°", text)
 
 
@@ -119,10 +143,13 @@ def _losers(document: Document) -> Answer:
         (f"{at(group, 'name')} ({at(each, 'column')})", str(at(each, "figure")))
         for each in found
         for group in items(each, "drift", "groups")
-        if at(group, "loses") is True and at(each, "column") != "subject"
+        if at(group, "loses") is True and at(each, "column") not in NUMBERED
     ]
     losing = sum(count for each in found if isinstance(count := at(each, "losing"), int))
+    kept = any(at(each, "figure") == "expression kept" for each in found)
     if not losing:
-        return Answer(question, "0", "No group fails more or keeps less than the others by more than chance.")
+        text = "No group fails more or keeps less" if kept else "No group fails more"
+        rest = "" if kept else " Whether any keeps less expression could not be measured."
+        return Answer(question, "0", f"{text} than all rows by more than chance; small groups may hide it.{rest}")
     shown = "; ".join(f"{name}: {figure}" for name, figure in named[:3])
     return Answer(question, f"{losing}", f"groups are worse off by more than chance{f' ({shown})' if shown else ''}.")

@@ -233,11 +233,11 @@ def _loss(loss: Json) -> Chart:
         shown = Figure(value, value if low is None else _number(low), value if top is None else _number(top))
         bad = at(each, "loses") is True
         rows = at(each, "rows")
-        note = f"{rows} rows" + (", loses" if bad else "")
+        note = f"{rows} row{'' if rows == 1 else 's'}" + (", loses" if bad else "")
         lines.append(Line(str(at(each, "name")), None, axis.dot(shown, 3 if failures else 2), note, bad))
     count, losing = at(loss, "groups"), at(loss, "losing")
     more = f", the worst {len(groups)} shown" if isinstance(count, int) and count > len(groups) else ""
-    title = f"{'Failed rows' if failures else 'Expression kept'} by {at(loss, 'column')}"
+    title = f"{'Failed rows' if failures else 'Strength of the expression'} by {at(loss, 'column')}"
     return Chart(title, f"{losing} of {count} groups lose by more than chance{more}.", axis, lines)
 
 

@@ -72,9 +72,10 @@ def at(document: Json | Document, *keys: str) -> Json:
     return dict(value) if isinstance(value, Mapping) else value
 
 
-def has_embedding(document: Document) -> bool:
-    """Whether a face embedding was among the attackers."""
-    return any(name.startswith("identity.") for name, _ in entries(document, "instruments"))
+def embedding_names(document: Document) -> list[str]:
+    """The face embeddings among the attackers."""
+    prefix = "identity."
+    return [name.removeprefix(prefix) for name, _ in entries(document, "instruments") if name.startswith(prefix)]
 
 
 def figure(value: Json) -> Figure | NotMeasurable:

@@ -28,6 +28,8 @@ _PLACES = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float32
 )
 _PLACES_SIDE = 112
+_LARGEST_SIDE = 1024
+_RESERVED = ("HOG", "face shape")  # what figures call the features that every audit has
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,24 +83,36 @@ class Embedding:
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         shape = inputs[0].shape if len(inputs) == 1 and inputs[0].type == "tensor(float)" else []
         self._channels_first = len(shape) == 4 and shape[1] == 3
-        side = shape[2] if len(shape) == 4 and (self._channels_first or shape[3] == 3) else None
-        if not isinstance(side, int) or len(outputs[0].shape) != 2 or not isinstance(outputs[0].shape[1], int):
+        sides = shape[2:] if self._channels_first else shape[1:3] if len(shape) == 4 and shape[3] == 3 else []
+        square = len(sides) == 2 and sides[0] == sides[1] and isinstance(sides[0], int) and 0 < sides[0] <= _LARGEST_SIDE
+        if not square or len(outputs[0].shape) != 2 or not isinstance(outputs[0].shape[1], int):
             raise UsageError(
-                f"--identity {path.name}: not a face embedding; it must take one square RGB picture, (n, side, side, 3) or "
-                "(n, 3, side, side), and give one vector, (n, length)"
+                f"--identity {path.name}: not a face embedding; it must take one square RGB picture of at most {_LARGEST_SIDE} "
+                "pixels a side, (n, side, side, 3) or (n, 3, side, side), and give one vector, (n, length)"
             )
-        self._side = side
+        self._side: int = sides[0]
         self._input = inputs[0].name
         self.size = outputs[0].shape[1]
+        try:
+            vectors = np.stack([self._vector(picture) for picture in _trial_pictures(self._side)])
+        except (failures.Fail, failures.InvalidArgument, failures.RuntimeException, ValueError) as error:
+            raise UsageError(f"--identity {path.name}: it cannot be run on one picture") from error
+        if not np.isfinite(vectors).all() or np.allclose(vectors[0], vectors[1], rtol=1e-4, atol=0):
+            raise UsageError(f"--identity {path.name}: not a face embedding; two pictures get no vectors, or the same")
 
     def embed(self, image: Image, five_points: Floats) -> Floats:
         """(k,) unit vector of the face that has its (5, 2) points in image pixels; zero where the network gives zero."""
-        face = self._cut(image, five_points).astype(np.float32)
+        vector = self._vector(self._cut(image, five_points))
+        length = float(np.linalg.norm(vector))
+        return np.asarray(vector / length if length > 0 else vector, np.float32)
+
+    def _vector(self, cut: NDArray[np.uint8]) -> Floats:
+        """(k,) as the network gives it for one picture of its size."""
+        face = cut.astype(np.float32)
         if self._channels_first:
             face = ((face - 127.5) / 127.5).transpose(2, 0, 1)
         (vector,) = self._session.run(None, {self._input: np.ascontiguousarray(face[None])})[0]
-        length = float(np.linalg.norm(vector))
-        return np.asarray(vector / length if length > 0 else vector, np.float32)
+        return np.asarray(vector, np.float32)
 
     def _cut(self, image: Image, five_points: Floats) -> NDArray[np.uint8]:
         places = _PLACES * (self._side / _PLACES_SIDE)
@@ -106,6 +120,12 @@ class Embedding:
         if matrix is None:  # points that coincide: no face there, but the picture is an attacker's all the same
             matrix = np.array([[self._side / image.shape[1], 0, 0], [0, self._side / image.shape[0], 0]])
         return np.asarray(cv2.warpAffine(image, matrix, (self._side, self._side)), np.uint8)
+
+
+def _trial_pictures(side: int) -> list[NDArray[np.uint8]]:
+    """Two pictures that no two vectors of use can be the same of."""
+    ramp = np.linspace(0, 255, side).astype(np.uint8)
+    return [np.repeat(np.broadcast_to(each, (side, side))[..., None], 3, axis=2) for each in (ramp, ramp[::-1, None])]
 
 
 def embedding_files(given: tuple[Path, ...], store: Path | None = None) -> tuple[EmbeddingFile, ...]:
@@ -122,6 +142,8 @@ def embedding_files(given: tuple[Path, ...], store: Path | None = None) -> tuple
             digest = sha256_of(path)
         except OSError as error:
             raise UsageError(f"--identity {path.name}: cannot be read ({error.strerror})") from error
+        if path.stem in _RESERVED:
+            raise UsageError(f"--identity {path.name}: {path.stem} is another feature's name; rename the file")
         if any(each.sha256 == digest for each in found.values()):
             continue
         if path.stem in found:

@@ -20,6 +20,9 @@ _PROXIES = ("sharpness", "eye_distance", "inside_frame", "brightness")
 _SHOWN_GROUPS = 12
 _SUBJECT = "subject"
 
+NUMBERED = {_SUBJECT: "person", "sequence": "clip"}
+"""Columns whose groups are numbered, not named: the same number in every chart."""
+
 
 @dataclass(frozen=True, slots=True)
 class Loss:
@@ -28,10 +31,10 @@ class Loss:
     Attributes:
         figure: "failures", or "expression kept".
         column: Whose groups.
-        drift: Worst first, at most 12; people are numbered, not named.
+        drift: Worst first, at most 12; people and clips are numbered, not named.
         groups: Number of groups.
         losing: Of them those that lose.
-        gap: How much worse the worst losing group is than all rows, 0 where none loses.
+        gap: How much worse the worst group is than all rows, by more than chance or not; 0 where none is worse.
     """
 
     figure: str
@@ -68,7 +71,7 @@ def losses(table: RowTable, kept: Floats, size: Floats, residual: Floats, bootst
     people = own_names(table.units)
     weights = size.astype(np.float64) ** 2
     numerators = kept.astype(np.float64) * weights
-    columns = {name: _named(names) for name, names in table.groups.items() if len(np.unique(names)) > 1}
+    columns = {name: _named(name, names) for name, names in table.groups.items() if len(np.unique(names)) > 1}
     measured = {
         name: ranges(np.abs(table.measures[name]) if name == "yaw" else table.measures[name], *bounds)
         for name, bounds in _RANGES.items()
@@ -92,13 +95,16 @@ def _add(found: list[tuple[str, str, Drift]], figure: str, column: str, drift: D
 
 
 def _loss(figure: str, column: str, drift: Drift) -> Loss:
-    losing = [group for group in drift.groups if group.loses]
-    gap = max((abs(group.value - drift.value) for group in losing), default=0.0)
-    shown = drift.groups[:_SHOWN_GROUPS]
-    if column == _SUBJECT:
-        shown = [replace(group, name=f"person {number}") for number, group in enumerate(shown, start=1)]
-    return Loss(figure, column, replace(drift, groups=shown), len(drift.groups), len(losing), gap)
+    losing = sum(group.loses for group in drift.groups)
+    sign = 1 if drift.worse is Worse.HIGHER else -1
+    gap = max((sign * (group.value - drift.value) for group in drift.groups), default=0.0)
+    return Loss(figure, column, replace(drift, groups=drift.groups[:_SHOWN_GROUPS]), len(drift.groups), losing, max(gap, 0.0))
 
 
-def _named(names: Names) -> Names:
-    return np.where(names == UNKNOWN, "not given", names)
+def _named(column: str, names: Names) -> Names:
+    """What the groups are called."""
+    shown = names
+    if column in NUMBERED:
+        known = np.unique(names[names != UNKNOWN])
+        shown = np.char.add(f"{NUMBERED[column]} ", (np.searchsorted(known, names) + 1).astype(np.str_))
+    return np.where(names == UNKNOWN, "not given", shown)

@@ -56,7 +56,7 @@ class Moments:
     @staticmethod
     def of(first: Floats, second: Floats, weights: Doubles, people: Groups) -> "Moments":
         """Sum (n, k) measurements without NaN; (n,) weights are `Groups.share` or, of deviations, `within_weights`."""
-        share = weights / weights.sum()
+        share = weights / (weights.sum() or 1.0)
         sums = np.empty((len(people), 5, first.shape[1]))
         for start in range(0, first.shape[1], _COLUMNS):
             part = slice(start, start + _COLUMNS)

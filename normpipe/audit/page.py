@@ -29,7 +29,7 @@ from normpipe.shards.reader import open_part
 PAGE_FILE = "index.html"
 
 _SHEET_ROWS = 12
-_SHEETS = {
+SHEETS = {
     "expression": ("Expression most wrong", ("expression_residual",), ("expression_kept", "expression_residual")),
     "identity": ("Most like their originals", ("identity_similarity",), ("identity_similarity",)),
     "pose": ("Turned most", ("residual_yaw", "residual_pitch"), ("residual_yaw", "residual_pitch")),
@@ -59,8 +59,8 @@ def write_page(plan: AuditPlan, document: Document, compare: Sequence[Path]) -> 
     """
     boards = scoreboard.boards(document, scoreboard.read_others(document, compare))
     worst = _worst_rows(plan)
-    sheets = [_sheet(plan, name, worst[name]) for name in _SHEETS if worst[name]]
-    for name in _SHEETS:
+    sheets = [_sheet(plan, name, worst[name]) for name in SHEETS if worst[name]]
+    for name in SHEETS:
         if not worst[name]:
             (plan.folder / f"{name}.png").unlink(missing_ok=True)
     environment = jinja2.Environment(
@@ -114,14 +114,14 @@ def _angles(document: Document) -> Iterator[tuple[str, list[str], list[str]]]:
 
 def _worst_rows(plan: AuditPlan) -> dict[str, list[tuple[RowAddress, dict[str, float]]]]:
     """Addresses and figures of the rows that each sheet shows, worst first; one row of the table's parts is held at a time."""
-    wanted = sorted({name for _, by, shown in _SHEETS.values() for name in (*by, *shown)})
-    heaps: dict[str, list[tuple[float, int, RowAddress, dict[str, float]]]] = {name: [] for name in _SHEETS}
+    wanted = sorted({name for _, by, shown in SHEETS.values() for name in (*by, *shown)})
+    heaps: dict[str, list[tuple[float, int, RowAddress, dict[str, float]]]] = {name: [] for name in SHEETS}
     counter = 0
     for part in part_files(plan.run):
         with open_part(plan.folder / ROWS_FOLDER / f"{part}.parquet") as file:
             table = file.read(columns=wanted)
         columns = {name: table[name].to_numpy().astype(np.float64) for name in wanted}
-        for sheet, (_, by, shown) in _SHEETS.items():
+        for sheet, (_, by, shown) in SHEETS.items():
             badness = np.max([np.abs(columns[name]) for name in by], axis=0)
             for index in worst_rows(badness, _SHEET_ROWS).tolist():
                 figures = {name: float(columns[name][index]) for name in shown if np.isfinite(columns[name][index])}
@@ -134,7 +134,7 @@ def _worst_rows(plan: AuditPlan) -> dict[str, list[tuple[RowAddress, dict[str, f
 
 def _sheet(plan: AuditPlan, name: str, chosen: Sequence[tuple[RowAddress, dict[str, float]]]) -> dict[str, object]:
     """Draw one sheet of pairs."""
-    title = _SHEETS[name][0]
+    title = SHEETS[name][0]
     rows = read_rows(plan.run.out, [address for address, _ in chosen])
     picture = draw_sheet(
         title, [replace(rows[address], measures=figures) for address, figures in chosen], plan.options.hash_ids

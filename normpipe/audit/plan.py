@@ -101,6 +101,7 @@ def finished_run(out: Path) -> AuditedRun:
     Raises:
         UsageError: it is not a run's folder, or the run is not finished.
     """
+    out = out.absolute()  # `.` has no name to tell
     plan = read_plan(out)
     if plan is None:
         raise UsageError(f"{out.name}: not a run's folder (it has no plan.json); name the OUT of `normpipe run`")
@@ -114,7 +115,7 @@ def finished_run(out: Path) -> AuditedRun:
         keys = name.removeprefix(_CONFIG).split(".")
         if name.startswith(_CONFIG) and keys != ["normalize", "identity"]:
             _put(config, keys, json.loads(value))
-    return AuditedRun(out.absolute(), plan, Pipeline.model_validate(config), tuple(records))
+    return AuditedRun(out, plan, Pipeline.model_validate(config), tuple(records))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,9 @@ class AuditPlan:
     @property
     def instruments(self) -> dict[str, str]:
         """What measured, by name, with the digest of its file or its fingerprint."""
-        return {name: value for name, value in self.plan.fingerprint.parts.items() if name.startswith("instrument.")}
+        prefix = "instrument."
+        parts = self.plan.fingerprint.parts
+        return {name.removeprefix(prefix): value for name, value in parts.items() if name.startswith(prefix)}
 
 
 def plan_audit(out: Path, options: AuditOptions) -> AuditPlan:
@@ -152,6 +155,8 @@ def plan_audit(out: Path, options: AuditOptions) -> AuditPlan:
         ModelUnavailableError: an optional package is missing.
     """
     run = finished_run(out)
+    if (run.out / AUDIT_FOLDER).exists() and not (run.out / AUDIT_FOLDER).is_dir():
+        raise UsageError(f"{run.out.name}/{AUDIT_FOLDER} is no folder; move it away")
     check_columns(options.columns)
     columns = FeatureColumns(embedding_files(options.identity), (bundle := _bundle(options.blendshapes)) is not None)
     surroundings = audit_environment(run.pipeline, columns)

@@ -14,15 +14,17 @@ import numpy as np
 
 from normpipe import __version__
 from normpipe.audit import reduce
-from normpipe.audit.document import AUDIT_FILE, FORMAT_VERSION, Document, read_document, rounded, write_document
+from normpipe.audit.document import AUDIT_FILE, FORMAT_VERSION, Document, entries, read_document, rounded, write_document
 from normpipe.audit.features import FEATURES_FOLDER, FeatureStore
 from normpipe.audit.figures import Json, document
 from normpipe.audit.gates import judged, passed
-from normpipe.audit.page import write_page
+from normpipe.audit.page import PAGE_FILE, SHEETS, write_page
 from normpipe.audit.plan import AuditPlan, check_parts, part_files
 from normpipe.audit.reduce import Reduce
 from normpipe.audit.rows import ROWS_FOLDER, write_rows
+from normpipe.audit.scoreboard import read_others
 from normpipe.audit.table import read_table
+from normpipe.audit.task import AUDIT_FOLDER
 from normpipe.config import Gates
 from normpipe.engine.journal import Journal
 from normpipe.engine.lock import locked
@@ -31,7 +33,9 @@ from normpipe.engine.progress import Progress
 from normpipe.engine.run import RunSummary, execute
 from normpipe.engine.signals import interruptible
 from normpipe.engine.work import Executor
+from normpipe.errors import IncompatibleRunError, NormpipeError, UsageError
 from normpipe.shards.commits import JOURNAL_FOLDER
+from normpipe.shards.reader import open_part
 from normpipe.stages.environment import library_version
 
 _STATISTICS = ("numpy", "scipy", "scikit-learn")
@@ -77,6 +81,7 @@ def run_audit(
         Interrupted: SIGINT or SIGTERM; what is measured stays.
     """
     with interruptible(), locked(plan.run.out, takeover), progress:
+        read_others(_known(plan), compare)  # before hours of measuring
         done = _done(plan)
         summary = None
         if done is None:
@@ -84,21 +89,74 @@ def run_audit(
             summary = _measure(plan, executor, progress)
             if not summary.complete:
                 return Audit(summary, None)
-            done = _reduced(plan, progress)
-        verdicts = judged(done, gates)
-        final = {**done, "gates": verdicts, "passed": passed(verdicts)}
-        page = write_page(plan, final, compare)
-        write_document(plan.folder, final)  # last: where it is, all is
-        if not plan.options.keep_features:
-            shutil.rmtree(plan.folder / FEATURES_FOLDER, ignore_errors=True)
-        return Audit(summary, final, page)
+        try:
+            return _finished(plan, done, summary, gates, compare, progress)
+        except OSError as error:
+            raise NormpipeError(
+                f"{plan.run.out.name}/{AUDIT_FOLDER} cannot be written ({error.strerror}); the same command goes on from "
+                f"there. {AUDIT_FOLDER}/{FEATURES_FOLDER}/ holds biometric data until then"
+            ) from error
+
+
+def _finished(
+    plan: AuditPlan,
+    done: Document | None,
+    summary: RunSummary | None,
+    gates: Gates,
+    compare: tuple[Path, ...],
+    progress: Progress,
+) -> Audit:
+    """Reduce what is measured, judge, draw, and let the features go."""
+    found = _reduced(plan, progress) if done is None else done
+    verdicts = judged(found, gates)
+    if not verdicts and done is not None:
+        earlier = done.get("gates")
+        verdicts = earlier if isinstance(earlier, list) else []  # drawing again takes no verdict back
+    final = {**found, "gates": verdicts, "passed": passed(verdicts)}
+    page = write_page(plan, final, compare)
+    write_document(plan.folder, final)  # last: where it is, all is
+    features = plan.folder / FEATURES_FOLDER
+    if not plan.options.keep_features and features.exists():
+        shutil.rmtree(features)
+    return Audit(summary, final, page)
 
 
 def _done(plan: AuditPlan) -> Document | None:
-    """An earlier audit by the same means of the same run, if its files are there."""
+    """An earlier audit by the same means of the same run, if its files are there.
+
+    Raises:
+        UsageError: the earlier one had instruments that are not given now.
+    """
     found = read_document(plan.folder)
-    rows = all((plan.folder / ROWS_FOLDER / f"{part}.parquet").is_file() for part in part_files(plan.run))
-    return found if found is not None and found.get("inputs") == _inputs(plan) and rows else None
+    if found is None:
+        return None
+    given_up = sorted({name for name, _ in entries(found, "instruments")} - plan.instruments.keys())
+    if given_up:
+        raise UsageError(
+            f"{plan.run.out.name}: the audit there was made with {', '.join(given_up)}; give what it was made with again, or "
+            f"delete {AUDIT_FOLDER}/ to do without"
+        )
+    return found if found.get("inputs") == _inputs(plan) and _has_rows(plan) else None
+
+
+def _has_rows(plan: AuditPlan) -> bool:
+    """Whether the columns per row are there and can be read."""
+    try:
+        for part in part_files(plan.run):
+            with open_part(plan.folder / ROWS_FOLDER / f"{part}.parquet"):
+                pass
+    except (OSError, UsageError):
+        return False
+    return True
+
+
+def _known(plan: AuditPlan) -> Document:
+    """What audit.json will hold that is known before anything is measured."""
+    return {
+        "run": {"manifest": plan.run.plan.fingerprint.parts["manifest"]},
+        "instruments": dict(plan.instruments),
+        "options": _options(plan),
+    }
 
 
 def _inputs(plan: AuditPlan) -> str:
@@ -111,16 +169,44 @@ def _inputs(plan: AuditPlan) -> str:
 def _measure(plan: AuditPlan, executor: Executor, progress: Progress) -> RunSummary:
     folder = plan.folder
     folder.mkdir(exist_ok=True)
-    for stale in (AUDIT_FILE, "index.html"):
+    changes = _changes(plan)
+    if changes:
+        progress.note(f"audited again, since something has changed: {'; '.join(changes[:3])}")
+    for stale in (AUDIT_FILE, PAGE_FILE, *(f"{name}.png" for name in SHEETS)):
         (folder / stale).unlink(missing_ok=True)
-    earlier = read_plan(folder)
-    if earlier is not None and earlier.fingerprint.digest != plan.plan.fingerprint.digest:
-        if not Journal(folder, earlier.fingerprint.digest).is_empty():
-            changed = "; ".join(earlier.fingerprint.differences(plan.plan.fingerprint)[:3])
-            progress.note(f"audited again, since something has changed: {changed}")
+    shutil.rmtree(folder / ROWS_FOLDER, ignore_errors=True)
+    if not _resumable(plan):
         shutil.rmtree(folder / JOURNAL_FOLDER, ignore_errors=True)
     write_plan(folder, plan.plan)
     return execute(folder, plan.plan, plan.task, executor, progress, folders=(FEATURES_FOLDER,))
+
+
+def _changes(plan: AuditPlan) -> list[str]:
+    """What differs from the audit that is there, instruments first, and options last."""
+    try:
+        earlier, document = read_plan(plan.folder), read_document(plan.folder)
+    except (IncompatibleRunError, UsageError) as error:
+        return [str(error)]
+    found = [] if earlier is None else earlier.fingerprint.differences(plan.plan.fingerprint)
+    found.sort(key=lambda each: not each.startswith("instrument"))
+    before = dict(entries(document, "options")) if document is not None else {}
+    return found + [
+        f"{name} {before[name]} -> {value}"
+        for name, value in _options(plan).items()
+        if name in before and before[name] != value
+    ]
+
+
+def _resumable(plan: AuditPlan) -> bool:
+    """Whether what is in the journal is of this plan, and can be read."""
+    try:
+        earlier = read_plan(plan.folder)
+        if earlier is None or earlier.fingerprint.digest != plan.plan.fingerprint.digest:
+            return False
+        Journal(plan.folder, earlier.fingerprint.digest).committed(plan.plan.shards)
+    except (IncompatibleRunError, UsageError):
+        return False
+    return True
 
 
 def _reduced(plan: AuditPlan, progress: Progress) -> Document:
@@ -150,7 +236,7 @@ def _reduced(plan: AuditPlan, progress: Progress) -> Document:
                 if name.startswith("config.")
             },
         },
-        "instruments": {name.removeprefix("instrument."): value for name, value in plan.instruments.items()},
+        "instruments": dict(plan.instruments),
         "options": _options(plan),
         "inputs": _inputs(plan),
         "findings": rounded(document(found)),

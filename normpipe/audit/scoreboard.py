@@ -21,6 +21,9 @@ _MOST_TICKS = 6
 _LABEL_RISE, _LABEL_HEIGHT, _LABEL_WIDTH = 10, 14, 16
 _EXPRESSION = ("findings", "expression")
 
+COMPARED = {"rows": ("run", "manifest"), "instruments": ("instruments",), "options": ("options",)}
+"""What must be the same for figures to compare, and where audit.json has it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Witness:
@@ -111,7 +114,7 @@ class _Measured:
 
 
 def read_others(document: Document, compare: Sequence[Path]) -> list[Document]:
-    """audit.json of other runs.
+    """audit.json of other runs; of the page's own, what COMPARED names is enough.
 
     Raises:
         UsageError: one is not audited.
@@ -122,7 +125,7 @@ def read_others(document: Document, compare: Sequence[Path]) -> list[Document]:
         other = read_document(out / AUDIT_FOLDER)
         if other is None:
             raise UsageError(f"--compare {out.name}: not audited; give `normpipe audit {out.name}` first")
-        for what, keys in (("rows", ("run", "manifest")), ("instruments", ("instruments",)), ("options", ("options",))):
+        for what, keys in COMPARED.items():
             if at(document, *keys) != at(other, *keys):
                 raise IncompatibleRunError(f"--compare {out.name}: audited on other {what}; figures would not compare")
         found.append(other)

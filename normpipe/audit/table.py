@@ -21,6 +21,7 @@ from normpipe.stages.parts import SHARDS_FOLDER
 _MEASURES = ("yaw", "pitch", "roll", "eye_distance", "sharpness", "brightness", "inside_frame")
 _NAMES = ("sample_id", "face_index", "track_id", "dataset", "subject", "sequence", "frame", "emotion", "status")
 _SEPARATOR = "\x1f"
+_NO_GROUPS = {"sample_id", "content_sha256", "detail", "frame", "pts"}  # of one row each, and some name it
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ def check_columns(columns: Sequence[str]) -> None:
     """
     for name in columns:
         kind = PAIRS_SCHEMA.field(name).type if name in PAIRS_SCHEMA.names else None
-        if kind is None or not (pa.types.is_string(kind) or pa.types.is_integer(kind)):
+        if name in _NO_GROUPS or kind is None or not (pa.types.is_string(kind) or pa.types.is_integer(kind)):
             raise UsageError(f"--columns {name}: rows cannot be grouped by it; name a column of words or whole numbers")
 
 

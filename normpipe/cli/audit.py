@@ -15,10 +15,10 @@ from normpipe.errors import ModelUnavailableError, UsageError
 _EPILOG = """\b
 Examples:
   normpipe audit out/ --identity arcface.onnx --blendshapes face_landmarker.task --workers 4
-  normpipe audit out/ --set gates.max_identity_auc=0.6 --set gates.min_expression_correlation=0.7
-  normpipe audit out/ --compare out-0/ --compare out-1/
+  normpipe audit out/ --identity arcface.onnx --set gates.max_identity_auc=0.6 --set gates.min_expression_correlation=0.7
+  normpipe audit out/ --identity arcface.onnx --compare out-0/ --compare out-1/
 
-The same command again resumes an interrupted audit; a finished one is only judged and drawn again.
+The same command again resumes an interrupted audit; a finished one is only judged and drawn again, with the same instruments.
 """
 
 _NEEDED = {"sklearn": "scikit-learn", "scipy": "scipy", "skimage": "scikit-image", "threadpoolctl": "threadpoolctl"}
@@ -81,6 +81,8 @@ def audit(
     for setting in settings:
         if not setting.startswith(_SECTIONS):
             raise UsageError(f"--set {setting}: an audit takes keys of gates and execution; all others are the run's own")
+        if setting.endswith("="):
+            raise UsageError(f"--set {setting}: no value; `null` switches a gate off")
     overrides = {"execution.workers": workers, "execution.scheduler": scheduler}
     flags = [f"{key}={json.dumps(value)}" for key, value in overrides.items() if value is not None]
     pipeline = load_pipeline(pipeline_file, [*settings, *flags])
@@ -102,7 +104,7 @@ def audit(
         executor = build_executor(pipeline, progress)
         found = run_audit(plan, pipeline.gates, executor, progress, compare=compare, takeover=takeover)
     except Interrupted as stop:
-        click.echo("interrupted; the same command resumes the audit", err=True)
+        click.echo("interrupted; the same command resumes the audit. audit/features/ holds biometric data until then", err=True)
         sys.exit(stop.exit_code)
     if found.document is None or found.page is None:
         assert found.summary is not None
@@ -112,5 +114,5 @@ def audit(
     for verdict in found.document["gates"] if isinstance(found.document["gates"], list) else []:
         click.echo(line(verdict))
     click.echo(found.page)
-    if found.document["passed"] is not True:
+    if found.document["passed"] is False:
         sys.exit(1)

@@ -20,7 +20,8 @@ def document(auc):
     ("auc", "sentence"),
     [
         (fig(0.52, 0.5, 0.54), "Nearly guessing. That is no proof"),
-        (fig(0.52, 0.4, 0.64), "Little is left, but not nothing."),  # a wide interval proves nothing
+        (fig(0.56, 0.53, 0.59), "Little is left, but not nothing."),
+        (fig(0.52, 0.4, 0.64), "That cannot be said from so few people."),
         (fig(0.72, 0.7, 0.74), "No: people can still be told apart."),
     ],
 )
@@ -34,6 +35,25 @@ def test_the_person(auc, sentence):
 def test_without_an_embedding_the_attackers_are_weak():
     first = answers({**document(fig(0.5)), "instruments": {"landmarks": "x"}})[0]
     assert first.sentence.startswith("No face embedding was given")
+
+
+def test_what_makes_attackers_weaker_is_said():
+    first = answers(document(fig(0.72, 0.7, 0.74)))[0]
+    assert "No attacker that learns could be tried" in first.sentence
+    assert "Without labels" in first.sentence
+    full = document(fig(0.72, 0.7, 0.74))
+    full["findings"]["sample"] = {"matched": True}
+    full["findings"]["identity"]["attacks"].append({"feature": "e", "method": "probe", "result": {"auc": fig(0.7)}})
+    assert answers(full)[0].sentence.endswith("on originals in 95.")
+
+
+def test_groups_whose_expression_was_not_measured_are_not_said_to_keep_it():
+    failures = {"figure": "failures", "column": "dataset", "losing": 0, "drift": {"groups": []}}
+    last = answers({"findings": {"losses": {"by_group": [failures]}}})[3]
+    assert "keeps less than" not in last.sentence
+    assert "could not be measured" in last.sentence
+    kept = {**failures, "figure": "expression kept"}
+    assert "keeps less than" in answers({"findings": {"losses": {"by_group": [failures, kept]}}})[3].sentence
 
 
 def test_what_cannot_be_measured_is_said_with_its_reason():

@@ -50,6 +50,23 @@ def test_what_is_no_embedding_is_said_in_one_line(tmp_path):
         Embedding(write_embedding(tmp_path / "many.onnx", outputs=2))
 
 
+@pytest.mark.parametrize("factor", [0.0, float("nan"), float("inf")])
+def test_an_embedding_that_sees_nothing_is_refused(tmp_path, factor):
+    with pytest.raises(UsageError, match=r"--identity blind.onnx: not a face embedding; two pictures"):
+        Embedding(write_embedding(tmp_path / "blind.onnx", factor=factor))
+
+
+@pytest.mark.parametrize("channels_first", [False, True])
+def test_an_input_that_is_no_square_is_refused(tmp_path, channels_first):
+    with pytest.raises(UsageError, match="it must take one square RGB picture"):
+        Embedding(write_embedding(tmp_path / "tall.onnx", height=224, channels_first=channels_first))
+
+
+def test_the_names_of_other_features_are_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"HOG.onnx: HOG is another feature's name"):
+        embedding_files((write_embedding(tmp_path / "HOG.onnx"),))
+
+
 def test_files_come_by_name_and_each_content_once(tmp_path, monkeypatch):
     monkeypatch.setenv("NORMPIPE_MODELS", str(tmp_path / "store"))
     b, a = write_embedding(tmp_path / "b.onnx"), write_embedding(tmp_path / "a.onnx", channels_first=True)

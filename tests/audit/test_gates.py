@@ -13,7 +13,11 @@ def fig(value, low=None, high=None):
 AUC, KEPT = fig(0.6, 0.55, 0.65), fig(0.8, 0.75, 0.85)
 
 
-def document(auc=AUC, correlation=KEPT, blend=None, gap=0.0, failed=0):
+def attack(method, auc):
+    return {"feature": "e", "method": method, "result": {"auc": auc}}
+
+
+def document(auc=AUC, correlation=KEPT, blend=None, gap=0.0, failed=0, learnt=AUC, before=KEPT):
     expression = {"displacement": {"whole": {"correlation": correlation, "slope": fig(1.0, 0.9, 1.1)}}}
     if blend is not None:
         expression["blendshapes"] = {"mean": {"correlation": blend, "slope": blend}}
@@ -21,9 +25,19 @@ def document(auc=AUC, correlation=KEPT, blend=None, gap=0.0, failed=0):
         "instruments": {"identity.e": "ab"},
         "run": {"rows": 100, "failed_rows": failed},
         "findings": {
-            "identity": {"worst": {"result": {"auc": auc}}, "identification": {"a": {"rank_one": fig(0.1, 0.05, 0.2)}}},
+            "identity": {
+                "before": [attack("cosine", before)],
+                "attacks": [attack("cosine", auc), attack("probe", learnt), attack("cross_probe", learnt)],
+                "identification": {"a": {"rank_one": fig(0.1, 0.05, 0.2)}},
+            },
             "expression": expression,
-            "losses": {"by_group": [{"figure": "failures", "gap": gap}, {"figure": "expression kept", "gap": 0.9}]},
+            "losses": {
+                "by_group": [
+                    {"figure": "failures", "column": "split", "gap": gap},
+                    {"figure": "failures", "column": "subject", "gap": 0.9},
+                    {"figure": "expression kept", "column": "split", "gap": 0.9},
+                ]
+            },
         },
     }
 
@@ -50,7 +64,7 @@ def test_the_whole_interval_must_hold(gate, limit, good):
 
 def test_no_gate_no_verdict():
     assert judged(document(), Gates()) == []
-    assert passed([])
+    assert passed([]) is None  # nothing was asked, so nothing has passed
 
 
 def test_the_instrument_that_sees_less_decides():
@@ -61,9 +75,27 @@ def test_the_instrument_that_sees_less_decides():
 
 def test_what_cannot_be_measured_does_not_pass():
     missing = {"why": "no_subjects", "detail": "no row names its subject"}
-    (verdict,) = judged(document(auc=missing), Gates(max_identity_auc=1.0))
+    (verdict,) = judged(document(auc=missing, learnt=missing, before=missing), Gates(max_identity_auc=1.0))
     assert not verdict["passed"]
     assert line(verdict) == "gates.max_identity_auc=1 missed: not measurable, no row names its subject"
+
+
+def test_the_attacker_that_may_be_best_decides():
+    assert not passed(judged(document(learnt=fig(0.5, 0.2, 0.8)), Gates(max_identity_auc=0.65)))
+
+
+def test_an_attacker_that_could_not_learn_lets_nobody_pass():
+    few = {"why": "too_few_subjects", "detail": "9 people with several images"}
+    for gate in ("max_identity_auc", "max_rank_one"):
+        (verdict,) = judged(document(learnt=few), Gates(**{gate: 1.0}))
+        assert line(verdict).endswith(
+            "missed: not measurable, no attacker that learns could be tried: 9 people with several images"
+        )
+
+
+def test_an_embedding_that_sees_nobody_lets_nobody_pass():
+    (verdict,) = judged(document(before=fig(0.5, 0.45, 0.55)), Gates(max_identity_auc=1.0))
+    assert line(verdict).endswith("no face embedding that was given tells people apart on the originals")
 
 
 def test_weak_attackers_alone_let_nobody_pass():

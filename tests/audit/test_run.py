@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -189,10 +190,40 @@ def test_a_finished_audit_is_not_done_again_but_judged_anew(few, tmp_path):
     again = audited(folder, gates=Gates(max_identity_auc=0.5))
     assert first.summary is not None
     assert again.summary is None
-    assert first.document["passed"] is True  # no gate is set
+    assert first.document["passed"] is None  # no gate is set
     assert again.document["passed"] is False
     assert json.loads((folder / "audit" / "audit.json").read_text())["gates"][0]["name"] == "max_identity_auc"
     assert "gates.max_identity_auc=0.5 missed: not measurable" in (folder / "audit" / "index.html").read_text()
+    drawn = audited(folder)
+    assert drawn.document["passed"] is False  # drawing again takes no verdict back
+
+
+def test_an_instrument_that_is_not_given_again_is_asked_for(few, embedding, tmp_path):
+    folder = copied(few, tmp_path / "out")
+    audited(folder, replace(QUICK, identity=(embedding,)))
+    before = digests(folder / "audit")
+    with pytest.raises(UsageError, match=r"the audit there was made with identity.fields; give"):
+        audited(folder)
+    assert digests(folder / "audit") == before
+
+
+def test_runs_to_compare_with_are_looked_at_before_anything_is_measured(few, tmp_path):
+    folder = copied(few, tmp_path / "out")
+    with pytest.raises(UsageError, match="--compare bare: not audited"):
+        audited(folder, compare=(tmp_path / "bare",))
+    assert not (folder / "audit").exists()
+
+
+def test_damaged_files_of_an_audit_are_made_again(few, tmp_path):
+    folder = copied(few, tmp_path / "out")
+    audited(folder)
+    whole = digests(folder / "audit")
+    for damaged in ("rows/part-00000.parquet", "journal/committed.parquet", "plan.json"):
+        (folder / "audit" / damaged).write_bytes(b"PAR1 no")
+        if not damaged.startswith("rows"):
+            (folder / "audit" / "audit.json").unlink()
+        audited(folder)
+        assert digests(folder / "audit") == whole
 
 
 def test_what_has_changed_is_audited_again(few, tmp_path):
