@@ -55,7 +55,7 @@ from normpipe.faces.geometry import mean_shape
 from normpipe.training.measures import expression_measures
 from normpipe.training.mesh import mirror_points
 
-ALGORITHM_VERSION = 2
+ALGORITHM_VERSION = 3
 
 _ORIGINAL, _NORMALIZED = SIDES
 _CODE_COMPONENTS = 32
