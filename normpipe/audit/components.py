@@ -1,4 +1,4 @@
-"""Principal components as every statistic of the audit fits them: the same solver and seed, and constant images do no harm."""
+"""Principal components as the attackers and the classifier fit them: one solver and seed, and constant images do no harm."""
 
 import numpy as np
 from sklearn.decomposition import PCA

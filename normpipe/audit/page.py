@@ -42,22 +42,18 @@ _NOTES = {
 }
 
 
-def write_page(plan: AuditPlan, document: Document, compare: Sequence[Path]) -> Path:
+def write_page(plan: AuditPlan, document: Document, others: Sequence[Document]) -> Path:
     """Write the page and its sheets.
 
     Args:
         plan: What was audited.
         document: audit.json.
-        compare: Other audited runs for the scoreboard.
+        others: audit.json of other runs for the scoreboard.
 
     Returns:
         Path of the page.
-
-    Raises:
-        UsageError: a run to compare with is not audited.
-        IncompatibleRunError: its rows or instruments are others.
     """
-    boards = scoreboard.boards(document, scoreboard.read_others(document, compare))
+    boards = scoreboard.boards(document, others)
     worst = _worst_rows(plan)
     sheets = [_sheet(plan, name, worst[name]) for name in SHEETS if worst[name]]
     for name in SHEETS:
@@ -86,7 +82,7 @@ def write_page(plan: AuditPlan, document: Document, compare: Sequence[Path]) -> 
         losses=charts.losses(document),
         fifths=list(charts.fifths(document)),
         boards=boards,
-        compared=bool(compare),
+        compared=bool(others),
         board_size={"width": scoreboard.WIDTH, "height": scoreboard.HEIGHT},
         sheets=sheets,
         sample=sample if isinstance(sample, Mapping) else {},

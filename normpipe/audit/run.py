@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,12 +77,13 @@ def run_audit(
         takeover: Take over a lease that stands still.
 
     Raises:
-        IncompatibleRunError: a live run holds the folder.
-        UsageError: a part of the run is damaged.
+        IncompatibleRunError: a live run holds the folder, or a run to compare with has other rows or instruments.
+        UsageError: a part of the run is damaged, or a run to compare with is not audited.
+        NormpipeError: the folder cannot be written.
         Interrupted: SIGINT or SIGTERM; what is measured stays.
     """
     with interruptible(), locked(plan.run.out, takeover), progress:
-        read_others(_known(plan), compare)  # before hours of measuring
+        others = read_others(_known(plan), compare)  # refused, if at all, before hours of measuring
         done = _done(plan)
         summary = None
         if done is None:
@@ -90,7 +92,7 @@ def run_audit(
             if not summary.complete:
                 return Audit(summary, None)
         try:
-            return _finished(plan, done, summary, gates, compare, progress)
+            return _finished(plan, done, summary, gates, others, progress)
         except OSError as error:
             raise NormpipeError(
                 f"{plan.run.out.name}/{AUDIT_FOLDER} cannot be written ({error.strerror}); the same command goes on from "
@@ -103,7 +105,7 @@ def _finished(
     done: Document | None,
     summary: RunSummary | None,
     gates: Gates,
-    compare: tuple[Path, ...],
+    others: Sequence[Document],
     progress: Progress,
 ) -> Audit:
     """Reduce what is measured, judge, draw, and let the features go."""
@@ -113,7 +115,7 @@ def _finished(
         earlier = done.get("gates")
         verdicts = earlier if isinstance(earlier, list) else []  # drawing again takes no verdict back
     final = {**found, "gates": verdicts, "passed": passed(verdicts)}
-    page = write_page(plan, final, compare)
+    page = write_page(plan, final, others)
     write_document(plan.folder, final)  # last: where it is, all is
     features = plan.folder / FEATURES_FOLDER
     if not plan.options.keep_features and features.exists():

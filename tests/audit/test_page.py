@@ -1,35 +1,18 @@
 """The page: what it says is what audit.json says, hostile input is harmless, nothing is fetched; and a browser draws it."""
 
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from fixtures.audited import QUICK, audited, finished
+from fixtures.pages import parsed
 
 from normpipe.audit.document import at, figure_at, items, write_document
 from normpipe.audit.page import write_page
 from normpipe.audit.plan import plan_audit
+from normpipe.audit.scoreboard import read_others
 from normpipe.config import Gates
 from normpipe.errors import IncompatibleRunError, UsageError
-
-
-class Links(HTMLParser):
-    """Collects what the page points to, and checks that tags are closed."""
-
-    def __init__(self):
-        super().__init__()
-        self.links, self.tags, self.open = [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        if tag not in {"meta", "link", "img", "line", "circle"}:
-            self.open.append(tag)
-        self.links += [value for name, value in attrs if name in {"src", "href"}]
-
-    def handle_endtag(self, tag):
-        if tag not in {"line", "circle"}:
-            assert self.open.pop() == tag
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +20,6 @@ def done(tmp_path_factory):
     """A finished audit of drawn people, with gates."""
     out = finished(tmp_path_factory.mktemp("page"), people=20)
     return audited(out, QUICK, Gates(max_identity_auc=0.55, min_expression_correlation=0.1))
-
-
-def parsed(page):
-    links = Links()
-    links.feed(page.read_text())
-    assert links.open == []
-    return links
 
 
 def text_of(page):
@@ -108,7 +84,7 @@ def other(done, tmp_path):
 def test_runs_of_the_same_rows_stand_on_every_board(done, other):
     plan = plan_audit(done.page.parents[1], QUICK)
     folder = other(configuration={"normalize.normalizer": '"mine"', "normalize.detail": "1.0"})
-    page = write_page(plan, done.document, (folder,))
+    page = write_page(plan, done.document, read_others(done.document, (folder,)))
     boards = page.read_text().split("<figure")[-2:]
     assert ["landmarks" in boards[0], "macro-F1" in boards[1]] == [True, True]
     for board in boards:
@@ -118,12 +94,11 @@ def test_runs_of_the_same_rows_stand_on_every_board(done, other):
 
 
 def test_what_does_not_compare_is_refused(done, other, tmp_path):
-    plan = plan_audit(done.page.parents[1], QUICK)
     with pytest.raises(IncompatibleRunError, match="--compare other: audited on other rows"):
-        write_page(plan, done.document, (other(manifest="another"),))
+        read_others(done.document, (other(manifest="another"),))
     (tmp_path / "bare").mkdir()
     with pytest.raises(UsageError, match="--compare bare: not audited"):
-        write_page(plan, done.document, (tmp_path / "bare",))
+        read_others(done.document, (tmp_path / "bare",))
 
 
 @pytest.mark.parametrize("width", [1280, 500])

@@ -4,11 +4,11 @@ import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from fixtures.pages import parsed
 
 from normpipe.errors import UsageError
 from normpipe.records import Reason
@@ -17,31 +17,6 @@ from normpipe.report.sheets import SheetOptions
 from normpipe.sources.root import Root
 
 from .conftest import Row, Run
-
-
-class Links(HTMLParser):
-    """Collects what the page points to, and checks that tags are closed."""
-
-    def __init__(self):
-        super().__init__()
-        self.links, self.tags, self.open = [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        if tag not in {"meta", "link", "img", "path"}:
-            self.open.append(tag)
-        self.links += [value for name, value in attrs if name in {"src", "href"}]
-
-    def handle_endtag(self, tag):
-        if tag != "path":
-            assert self.open.pop() == tag
-
-
-def parse(page):
-    links = Links()
-    links.feed(page.read_text())
-    assert links.open == []
-    return links
 
 
 def text_of(page):
@@ -84,7 +59,7 @@ def test_configuration_and_fingerprint_are_shown(write_run):
 
 def test_nothing_points_outside_the_folder(write_run):
     page = write_report(write_run(Run(ROWS)), None, SheetOptions())
-    links = parse(page)
+    links = parsed(page)
     assert "script" not in links.tags
     assert set(links.links) == {"data:,", "sample.png", "lowest.png", "failures.png"}
     assert all((page.parent / link).is_file() for link in links.links if link.endswith(".png"))
@@ -94,7 +69,7 @@ def test_nothing_points_outside_the_folder(write_run):
 def test_hostile_names_stay_text(write_run):
     evil = '"><script>alert(1)</script><img src=http://example.org/x>'
     page = write_report(write_run(Run([Row(evil)], parts={evil: evil})), None, SheetOptions())
-    assert "script" not in parse(page).tags
+    assert "script" not in parsed(page).tags
     assert "&lt;script&gt;" in page.read_text()
 
 
@@ -114,7 +89,7 @@ def test_the_same_run_gives_the_same_page(write_run):
     "rows", [[], [Row("x", Reason.EMPTY_FILE)], [Row("only", score=None)]], ids=["empty", "all failed", "one"]
 )
 def test_small_runs_have_a_page(write_run, rows):
-    parse(write_report(write_run(Run(rows)), None, SheetOptions()))
+    parsed(write_report(write_run(Run(rows)), None, SheetOptions()))
 
 
 def test_a_damaged_summary_is_named(write_run):
