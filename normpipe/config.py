@@ -79,14 +79,19 @@ class Align(_Section):
 class Normalize(_Section):
     """Rendering the face again.
 
-    `detail` (mean_face) is the share of the source's wrinkles that is drawn: 0 leaves geometry alone.
+    `detail` is the share of the source's wrinkles that is drawn: 0 leaves geometry alone.
     `identity` is the path of a photo whose face replaces the common identity. `background` is RGB.
-    `own_neutral` measures expression from each subject's own neutral face, estimated from all of that subject's rows.
+    `own_neutral` (mean_face) measures expression from each subject's own neutral face, estimated from all of that subject's
+    rows. `weights` (norface) is a folder that `NorfacePipeline.save_pretrained` wrote, or `hf://owner/name@commit` on the
+    Hugging Face hub; those that ship with the package unless given. `batch` (norface) is how many faces pass the network at
+    once: it decides about memory, and about the pictures by rounding.
     """
 
     normalizer: str = "mean_face"
     identity: str | None = None
     own_neutral: bool = False
+    weights: str | None = None
+    batch: Annotated[int, Field(ge=1, le=1024)] = 16
     detail: Annotated[float, Field(ge=0, le=1)] = 0.5
     background: tuple[
         Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)]

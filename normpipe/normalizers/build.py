@@ -4,7 +4,7 @@ from normpipe.config import Pipeline
 from normpipe.errors import UsageError
 from normpipe.normalizers.protocol import Normalizer
 
-NORMALIZERS = ("mean_face",)
+NORMALIZERS = ("mean_face", "norface")
 
 
 def build_normalizer(pipeline: Pipeline) -> Normalizer:
@@ -14,12 +14,17 @@ def build_normalizer(pipeline: Pipeline) -> Normalizer:
         pipeline: Its size, margin and section `normalize`.
 
     Raises:
-        UsageError: there is no such normalizer.
+        UsageError: there is no such normalizer, or it cannot do what the options ask for.
+        ModelUnavailableError: its weights or an optional package are missing.
     """
     if pipeline.normalize.normalizer == "mean_face":
         from normpipe.normalizers.mean_face import MeanFace
 
         return MeanFace(pipeline)
+    if pipeline.normalize.normalizer == "norface":
+        from normpipe.normalizers.norface.normalizer import Norface
+
+        return Norface(pipeline)
     raise UsageError(
         f"normalize.normalizer: no normalizer {pipeline.normalize.normalizer!r}; there is: {', '.join(NORMALIZERS)}"
     )

@@ -277,7 +277,9 @@ def _execute(
 
 
 def _fingerprint(pipeline: Pipeline, models: Models, manifest_sha256: str, surroundings: dict[str, str]) -> Fingerprint:
-    config = pipeline.model_dump(mode="json", exclude={"execution": True, "gates": True, "normalize": {"identity"}})
+    # Files count by content, and what only one normalizer takes counts in its own fingerprint.
+    by_content = {"identity", "weights", "batch"}
+    config = pipeline.model_dump(mode="json", exclude={"execution": True, "gates": True, "normalize": by_content})
     return Fingerprint(
         {
             **dict(flatten(config, "config")),

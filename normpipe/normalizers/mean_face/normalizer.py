@@ -101,15 +101,26 @@ class MeanFace:
         points = self._points(expression.offsets)
         canvas, mask = self._deform(points, expression.detail * np.float32(self._pipeline.normalize.detail))
         drawn = draw_interior(canvas, points, face, canvas.copy(), self._model)
-        return self._composite(canvas, mask | drawn)
+        return self._over_background(canvas, self._alpha(mask | drawn))
 
     def neutral(self) -> Image:
         """The common face without expression, with its own eyes."""
-        assert self._identity is not None, "prepare() comes first"
-        assert self._model is not None
+        return self._over_background(*self.neutral_layers())
+
+    def neutral_layers(self, texture: Image | None = None) -> tuple[Image, Floats]:
+        """The common face without expression, not yet before a background.
+
+        Args:
+            texture: (a, a, 3) uint8 RGB in the atlas, drawn in place of the common identity's own.
+
+        Returns:
+            (size, size, 3) uint8 RGB, of which what lies outside the face is without meaning; and (size, size) float32, 1 on
+            the face, 0 beside it, between them at its rim.
+        """
+        assert self._model is not None, "prepare() comes first"
         points = self._points(np.zeros((468, 2), np.float32))
-        canvas, mask = self._deform(points, None)
-        return self._composite(canvas, mask | draw_shut_mouth(canvas, points, self._model))
+        canvas, mask = self._deform(points, None, texture)
+        return canvas, self._alpha(mask | draw_shut_mouth(canvas, points, self._model))
 
     def _points(self, offsets: Floats) -> Floats:
         """Landmarks of the deformed common face in output pixels."""
@@ -118,18 +129,21 @@ class MeanFace:
         points: Floats = ((self._identity.shape + offsets) * scale + shift).astype(np.float32)
         return points
 
-    def _deform(self, points: Floats, detail: Floats | None) -> tuple[Image, np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]:
-        """The common texture on deformed landmarks, and where it lies."""
+    def _deform(
+        self, points: Floats, detail: Floats | None, texture: Image | None = None
+    ) -> tuple[Image, np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]:
+        """The common texture, or another, on deformed landmarks, and where it lies."""
         assert self._model is not None
         assert self._identity is not None
+        texture = self._identity.texture if texture is None else texture
         size, model = self._pipeline.size, self._model
         attributes = np.zeros((len(points), 3), np.float32)
         attributes[:, :2] = model.atlas_points
         triangles = np.concatenate([model.eye_triangles, model.skin_triangles])
         atlas, mask = rasterize_flat(points, triangles, attributes, (size, size))
-        side = self._identity.texture.shape[0]
+        side = texture.shape[0]
         canvas = cv2.remap(
-            self._identity.texture,
+            texture,
             atlas[..., 0] * side - 0.5,
             atlas[..., 1] * side - 0.5,
             cv2.INTER_LINEAR,
@@ -141,11 +155,12 @@ class MeanFace:
             canvas = cv2.multiply(canvas, cv2.merge([light, light, light]), dtype=cv2.CV_8U)
         return canvas.astype(np.uint8, copy=False), mask
 
-    def _composite(self, canvas: Image, mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Image:
-        """The face over the background, its rim feathered inwards."""
-        size = self._pipeline.size
+    def _alpha(self, mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Floats:
+        """The face's mask, its rim feathered inwards."""
         solid = cv2.erode(mask.view(np.uint8), np.ones((3, 3), np.uint8)).astype(np.float32)
-        alpha = cv2.GaussianBlur(solid, (0, 0), _FEATHER * size / 256)
+        return cv2.GaussianBlur(solid, (0, 0), _FEATHER * self._pipeline.size / 256).astype(np.float32, copy=False)
+
+    def _over_background(self, canvas: Image, alpha: Floats) -> Image:
         return cv2.blendLinear(canvas, self._background, alpha, 1 - alpha).astype(np.uint8, copy=False)
 
 

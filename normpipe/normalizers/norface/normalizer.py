@@ -1,0 +1,149 @@
+"""The normalizer norface: the common face as the network draws it.
+
+The network always sees batches of one size, filled up where faces are wanting: kernels are chosen by the shape of a batch, so a
+face's rounding then depends on neither how many came with it nor on who they are.
+
+torch is loaded by `prepare`: the process that plans a run only looks at the files.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from normpipe.batches import AlignedFace, Image
+from normpipe.config import Pipeline
+from normpipe.errors import ModelUnavailableError, UsageError
+from normpipe.normalizers.mean_face.model import MODEL_FILE, model_sha256
+from normpipe.normalizers.norface.weights import is_pinned, part_config, shown_weights, weights_folder, weights_sha256
+from normpipe.records import Failure, Reason
+from normpipe.stages.environment import library_version
+
+if TYPE_CHECKING:
+    from normpipe.normalizers.norface.common_face import CommonFace
+    from normpipe.normalizers.norface.pipeline import NorfacePipeline
+
+ALGORITHM_VERSION = 1
+
+_LIBRARIES = ("torch", "diffusers", "safetensors")
+
+
+class Norface:
+    """Draws faces again with the network.
+
+    Args:
+        pipeline: Size, margin, device and the section `normalize`.
+
+    Raises:
+        ModelUnavailableError: torch, diffusers or the weights are missing.
+        UsageError: the weights cannot be used, were made for another margin, or may change under their name; or the pipeline
+            asks for `normalize.own_neutral`.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        options = pipeline.normalize
+        missing = [library for library in _LIBRARIES if find_spec(library) is None]
+        if missing:
+            raise ModelUnavailableError(
+                f"normalize.normalizer: norface needs {' and '.join(missing)}: pip install 'normpipe[norface]'"
+            )
+        if options.own_neutral:
+            raise UsageError("normalize.own_neutral: the normalizer norface does not take it; say false, or use mean_face")
+        self._name = shown_weights(options.weights)
+        if not is_pinned(options.weights):
+            raise UsageError(
+                f"normalize.weights: {self._name} may mean other weights tomorrow; add the commit, hf://owner/name@<40 digits>"
+            )
+        self._folder = weights_folder(options.weights)
+        margin = part_config(self._folder, "common_face", self._name).get("margin")
+        if margin != pipeline.align.margin:
+            raise UsageError(
+                f"align.margin: {pipeline.align.margin}: the weights {self._name} are made for {margin}; give that one"
+            )
+        self._pipeline = pipeline
+        self._network: NorfacePipeline | None = None
+        self._photo_face: CommonFace | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Name, version, options, weights, identity photo, and how the network is computed."""
+        options = self._pipeline.normalize
+        cuda = self._pipeline.execution.device == "cuda"
+        parts = {
+            "normalizer": "norface",
+            "algorithm_version": ALGORITHM_VERSION,
+            "weights_sha256": weights_sha256(self._folder),
+            # With a photo, its texture is read and laid out by these arrays.
+            "model_sha256": None if options.identity is None else model_sha256(MODEL_FILE),
+            "identity_sha256": None if options.identity is None else _sha256(Path(options.identity)),
+            "detail": options.detail,
+            "background": options.background,
+            "size": self._pipeline.size,
+            "margin": self._pipeline.align.margin,
+            "batch": options.batch,
+            "dtype": "bfloat16" if cuda else "float32",
+            "compile": cuda,
+            "torch": library_version("torch"),
+            "diffusers": library_version("diffusers"),
+        }
+        return json.dumps(parts, sort_keys=True)
+
+    def prepare(self, device: str) -> None:
+        """Load the network onto a device, analyze the identity photo if there is one, and draw one batch of nothing.
+
+        Raises:
+            ModelUnavailableError: there is no CUDA device.
+            UsageError: the weights do not fit this version, the photo shows no face, or a batch does not fit the memory.
+        """
+        import torch
+
+        from normpipe.normalizers.norface.pipeline import NorfacePipeline
+
+        if device == "cuda" and not torch.cuda.is_available():
+            raise ModelUnavailableError("torch sees no CUDA device; choose --device cpu")
+        torch.set_num_threads(1)  # see engine/threads.py; a process that has torch already may not have heard of it
+        options = self._pipeline.normalize
+        if options.identity is not None:
+            from normpipe.normalizers.norface.common_face import neutral_common_face
+
+            self._photo_face = neutral_common_face(self._pipeline.size, self._pipeline.align.margin, Path(options.identity))
+        self._network = NorfacePipeline.from_pretrained(options.weights or self._folder)
+        try:
+            self._network.to(device)
+            self._network.speed_up(half=device == "cuda")
+            self._draw([])
+        except torch.OutOfMemoryError as error:
+            raise UsageError(
+                f"normalize.batch: {options.batch} faces of {self._pipeline.size} pixels do not fit the GPU's free memory; "
+                "give fewer, or start fewer workers per GPU"
+            ) from error
+
+    def normalize(self, faces: Sequence[AlignedFace]) -> list[Image | Failure]:
+        """One (size, size, 3) image per face, in order.
+
+        Landmarks that are no numbers are a Failure: whatever was cut out by them is no face.
+        """
+        usable = [index for index, face in enumerate(faces) if np.isfinite(face.landmarks).all()]
+        rendered: list[Image | Failure] = [Failure(Reason.NOT_RENDERED, "landmarks are not finite")] * len(faces)
+        step = self._pipeline.normalize.batch
+        for start in range(0, len(usable), step):
+            batch = usable[start : start + step]
+            for index, picture in zip(batch, self._draw([faces[index].image for index in batch]), strict=True):
+                rendered[index] = picture
+        return rendered
+
+    def _draw(self, crops: Sequence[Image]) -> list[Image]:
+        """Pictures of at most a batch of crops."""
+        assert self._network is not None, "prepare() comes first"
+        size, options = self._pipeline.size, self._pipeline.normalize
+        filling = [np.zeros((size, size, 3), np.uint8)] * (options.batch - len(crops))
+        pictures = self._network([*crops, *filling], options.detail, size, options.background, self._photo_face)
+        return pictures[: len(crops)]
+
+
+def _sha256(photo: Path) -> str:
+    return hashlib.sha256(photo.read_bytes()).hexdigest()

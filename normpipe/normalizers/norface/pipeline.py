@@ -1,0 +1,198 @@
+"""The network's parts put together: aligned crops in, pictures of the common face with their expressions out.
+
+A diffusers pipeline, so that it is saved, shared and loaded as such. Loading is stricter than the library's own: a file that is
+missing, damaged or of another architecture is an error, where the library would fill in random weights with a warning; nothing
+but JSON and safetensors is read, and no class is taken from a file.
+"""
+
+import inspect
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Self, TypeVar
+
+import numpy as np
+
+from normpipe.batches import Image
+from normpipe.errors import ModelUnavailableError, UsageError
+
+try:
+    import torch
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+    from safetensors.torch import load_file
+except ImportError as error:
+    raise ModelUnavailableError("norface needs torch and diffusers: pip install 'normpipe[norface]'") from error
+
+from torch import Tensor, nn
+
+from normpipe.normalizers.norface.common_face import CommonFace, resize
+from normpipe.normalizers.norface.decoder import Drawing, WarpDecoder, draw
+from normpipe.normalizers.norface.encoder import FaceEncoder
+from normpipe.normalizers.norface.merging import ExpressionMerger
+from normpipe.normalizers.norface.weights import WEIGHTS_FILE, part_config, shown_weights, weights_folder
+
+_FAINT = 1 / 32
+"""Alpha up to here is none: a network that covers with next to nothing leaves the background exactly as it is asked for."""
+
+_ANOTHER_NETWORK = "weights and options are of different networks; save them together"
+
+_Network = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]
+_Part = TypeVar("_Part", FaceEncoder, ExpressionMerger, WarpDecoder, CommonFace)
+
+
+class NorfacePipeline(DiffusionPipeline):
+    """Faces drawn again on the common face.
+
+    The target's tokens are kept from the first call on: when weights have changed since, make a new one of the same parts.
+
+    Args:
+        encoder: Looks at both faces.
+        merger: The source's expression into the target's tokens.
+        decoder: Tokens to a drawing.
+        common_face: The target.
+    """
+
+    encoder: FaceEncoder
+    merger: ExpressionMerger
+    decoder: WarpDecoder
+    common_face: CommonFace
+
+    def __init__(self, encoder: FaceEncoder, merger: ExpressionMerger, decoder: WarpDecoder, common_face: CommonFace) -> None:
+        super().__init__()
+        self.register_modules(encoder=encoder, merger=merger, decoder=decoder, common_face=common_face)
+        self._network: _Network = self._parts_of_drawing
+        self._half = False
+        self._tokens: Tensor | None = None
+        self._layers: dict[tuple[int, torch.device], tuple[Tensor, Tensor]] = {}
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str]) -> Self:  # type: ignore[override]  # no **kwargs
+        """Load a pipeline that `save_pretrained` wrote, in float32 on the CPU.
+
+        Args:
+            pretrained_model_name_or_path: A folder, or `hf://owner/name` or `hf://owner/name@revision` for the hub, the only
+                case in which the network is touched.
+
+        Raises:
+            ModelUnavailableError: there is no such folder or repository.
+            UsageError: a file is missing, damaged, a pickle, or does not fit this version's classes or the other parts.
+        """
+        where = os.fspath(pretrained_model_name_or_path)
+        folder, name = weights_folder(where), shown_weights(where)
+        encoder = _load(FaceEncoder, folder, "encoder", name)
+        merger = _load(ExpressionMerger, folder, "merger", name)
+        decoder = _load(WarpDecoder, folder, "decoder", name)
+        common_face = _load(CommonFace, folder, "common_face", name)
+        dims = {part.config["dim"] for part in (encoder, merger, decoder)}
+        if len(dims) > 1:
+            raise UsageError(f"weights {name}: encoder, merger and decoder are of different networks; save them together")
+        return cls(encoder, merger, decoder, common_face)
+
+    def __call__(
+        self,
+        crops: Sequence[Image],
+        strength: float = 0.5,
+        size: int = 256,
+        background: tuple[int, int, int] = (61, 61, 61),
+        common_face: CommonFace | None = None,
+    ) -> list[Image]:
+        """Draw faces again, all of them in one batch.
+
+        Args:
+            crops: (n, n, 3) uint8 RGB each, any n, cut out as the stage align does with the common face's margin.
+            strength: Share of the wrinkles that is drawn, 0 to 1.
+            size: Side of the pictures, pixels.
+            background: RGB, 0 to 255.
+            common_face: Another picture of the same shape to draw on.
+
+        Returns:
+            One (size, size, 3) uint8 RGB picture per crop, in order.
+
+        Raises:
+            UsageError: a crop is not square, not RGB or not uint8.
+        """
+        if not crops:
+            return []
+        with (
+            torch.inference_mode(),
+            torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
+        ):
+            colour, alpha = draw(*self._target(size, common_face), self._drawing(self._inputs(crops)), strength)
+            alpha = (alpha - _FAINT).clamp(0) / (1 - _FAINT)
+            ground = torch.tensor(background, device=colour.device).view(1, 3, 1, 1) / 127.5 - 1
+            pictures = ((alpha * colour + (1 - alpha) * ground + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+            return list(pictures.permute(0, 2, 3, 1).contiguous().cpu().numpy())
+
+    def speed_up(self, half: bool) -> None:
+        """Arrange the weights for speed, from the next call on; the pictures change by rounding.
+
+        Args:
+            half: For CUDA: compute the weighted layers in bfloat16 and compile them.
+        """
+        parts = nn.ModuleList([self.encoder, self.merger, self.decoder])
+        parts.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs do not know it
+        self._tokens = None
+        self._half = half
+        if half:
+            # By default the compiler times several kernels on the device and takes the fastest, which need not sum alike.
+            self._network = torch.compile(self._parts_of_drawing, dynamic=False, options={"deterministic": True})
+
+    def _inputs(self, crops: Sequence[Image]) -> Tensor:
+        """(b, 3, side, side), -1 to 1, at the encoder's side."""
+        side = int(self.encoder.config["side"])
+        for number, crop in enumerate(crops):
+            if crop.dtype != np.uint8 or crop.ndim != 3 or crop.shape[0] != crop.shape[1] or crop.shape[2] != 3:
+                raise UsageError(f"crop {number}: {crop.dtype} of shape {crop.shape}; give (n, n, 3) uint8 RGB")
+        pictures = np.stack([resize(crop, side) for crop in crops])
+        # Channels last in memory, as the convolutions want them: the view of a permutation is just that.
+        return torch.from_numpy(pictures).to(self.encoder.device).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+    def _drawing(self, inputs: Tensor) -> Drawing:
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self._half):
+            if self._tokens is None or self._tokens.device != inputs.device:
+                self._tokens = self.encoder(self.common_face.picture(int(self.encoder.config["side"])))
+            return Drawing(*self._network(inputs, self._tokens))
+
+    def _parts_of_drawing(self, inputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """All that has weights, from tensors to tensors: what is compiled."""
+        drawing = self.decoder(self.merger(self.encoder(inputs), target))
+        return drawing.flow, drawing.light, drawing.cover, drawing.colour
+
+    def _target(self, size: int, common_face: CommonFace | None) -> tuple[Tensor, Tensor]:
+        """Colour and alpha to draw on."""
+        device = self.encoder.device
+        if common_face is not None:
+            colour, alpha = common_face.layers(size)
+            return colour.to(device), alpha.to(device)
+        if (size, device) not in self._layers:
+            self._layers[size, device] = self.common_face.layers(size)
+        return self._layers[size, device]
+
+
+def _load(kind: type[_Part], folder: Path, name: str, shown: str) -> _Part:
+    """One part, every weight of it from its file."""
+    options = part_config(folder, name, shown)
+    known = set(inspect.signature(kind.__init__).parameters) - {"self"}
+    for key in sorted(known ^ set(options)):
+        trouble = "is missing" if key in known else f"is no option of {kind.__name__}"
+        raise UsageError(f"weights {shown}: {name}: {key} {trouble}; get the weights made for this version of normpipe")
+    try:
+        part = kind.from_config(options)
+        assert isinstance(part, kind)
+    except (ArithmeticError, AssertionError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise UsageError(f"weights {shown}: {name}: no {kind.__name__} can be made with these options; get it again") from error
+    state = load_file(folder / name / WEIGHTS_FILE)
+    expected = part.state_dict()
+    for key in sorted(set(state) ^ set(expected)):
+        trouble = "is missing" if key in expected else "is unknown"
+        raise UsageError(f"weights {shown}: {name}: the tensor {key} {trouble}: {_ANOTHER_NETWORK}")
+    for key, tensor in state.items():
+        wanted = expected[key]
+        if tensor.shape != wanted.shape or tensor.is_floating_point() != wanted.is_floating_point():
+            shapes = f"{tuple(tensor.shape)} of {tensor.dtype}, not {tuple(wanted.shape)} of {wanted.dtype}"
+            raise UsageError(f"weights {shown}: {name}: the tensor {key} is {shapes}: {_ANOTHER_NETWORK}")
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise UsageError(f"weights {shown}: {name}: the tensor {key} holds what is no number; get it again")
+    part.load_state_dict(state)
+    part.eval().requires_grad_(requires_grad=False)
+    return part
