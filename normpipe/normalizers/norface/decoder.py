@@ -2,8 +2,7 @@
 
 It does not paint a face from nothing. It says where each pixel of the drawing comes from in the target (a flow), how much
 lighter or darker it is there (wrinkles), and what is laid over it where the target has nothing to show (eyes, teeth). So the
-common identity's texture arrives in full sharpness, at any size, from a small network; and how much of the wrinkles is drawn is
-decided when they are drawn.
+common identity's texture arrives in full sharpness, at any size, from a small network.
 
 Source: warping a target by a flow is the idea of FlowFace (https://arxiv.org/abs/2212.02797).
 """
@@ -83,7 +82,7 @@ class WarpDecoder(ModelMixin, ConfigMixin):
         )
 
 
-def draw(colour: Tensor, alpha: Tensor, drawing: Drawing, strength: float = 1.0) -> tuple[Tensor, Tensor]:
+def draw(colour: Tensor, alpha: Tensor, drawing: Drawing) -> tuple[Tensor, Tensor]:
     """The target as the drawing says, before no background yet.
 
     The target's colour should go on beyond its rim (as that of a CommonFace does), since alpha alone says where the face ends.
@@ -92,7 +91,6 @@ def draw(colour: Tensor, alpha: Tensor, drawing: Drawing, strength: float = 1.0)
         colour: (b or 1, 3, s, s) of the target, -1 to 1.
         alpha: (as many, 1, s, s), 1 where the target is, 0 where something else will be behind it.
         drawing: On any grid; it is enlarged to s.
-        strength: Share of the wrinkles that is drawn, 0 to 1.
 
     Returns:
         Colour (b, 3, s, s), -1 to 1, and alpha (b, 1, s, s), 0 to 1. Before a background g, of the colour's range, the picture
@@ -110,7 +108,7 @@ def draw(colour: Tensor, alpha: Tensor, drawing: Drawing, strength: float = 1.0)
         padding_mode="border",
         align_corners=False,
     )
-    lit = (warped[:, :3] + 1) * (light * strength).exp() - 1
+    lit = (warped[:, :3] + 1) * light.exp() - 1
     return (cover * laid_over + (1 - cover) * lit).clamp(-1, 1), cover + (1 - cover) * warped[:, 3:]
 
 

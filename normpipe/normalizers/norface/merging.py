@@ -1,8 +1,9 @@
 """The Expression Merging Module: the target's tokens ask, the source's answer.
 
 Queries are the target's, so that layout, pose and background follow it; keys and values are the source's, so that expression
-follows that one. The source passes a bottleneck first, a few short tokens without a place in the picture: who somebody is needs
-more room than that, what the face does does not.
+follows that one. Between them is a bottleneck of some hundred numbers in two parts. The first part is nobody's: training teaches
+it from heads of random people whose expression is known. The second holds what landmarks and wrinkles show of a face, and with
+that some of whose face it is. How much of the second part passes beyond what the first one lets expect is the strength.
 
 Source: the module of Norface (https://arxiv.org/abs/2407.15617) as far as it is published; the bottleneck is our own.
 """
@@ -22,42 +23,70 @@ class ExpressionMerger(ModelMixin, ConfigMixin):
         dim: Length of a token.
         depth: Blocks.
         heads: Of attention; divides `dim`.
-        code_tokens: How many tokens pass the bottleneck.
-        code_dim: Length of each.
+        answers: How many tokens ask the source for its expression, and as many carry it to the target.
+        answer_dim: Length of an answer, and of what carries it.
+        free: Numbers of the code that are nobody's.
+        own: Numbers of the code that may be somebody's.
     """
 
     @register_to_config
-    def __init__(self, dim: int = 192, depth: int = 2, heads: int = 3, code_tokens: int = 16, code_dim: int = 12) -> None:
+    def __init__(
+        self,
+        dim: int = 192,
+        depth: int = 2,
+        heads: int = 3,
+        answers: int = 16,
+        answer_dim: int = 12,
+        free: int = 57,
+        own: int = 64,
+    ) -> None:
         super().__init__()
-        self.questions = nn.Parameter(torch.randn(1, code_tokens, dim) * 0.02)
+        self.questions = nn.Parameter(torch.randn(1, answers, dim) * 0.02)
         self.answer = transformer_block(dim, heads, context_dim=dim)
-        self.narrow = nn.Linear(dim, code_dim)
-        self.blocks = nn.ModuleList([transformer_block(dim, heads, context_dim=code_dim) for _ in range(depth)])
-        self.places = nn.Parameter(torch.randn(1, code_tokens, code_dim) * 0.5)
+        self.narrow = nn.Linear(dim, answer_dim)
+        self.read = nn.Linear(answers * answer_dim, free + own)
+        self.expected = nn.Linear(free, own)
+        self.carry = nn.Linear(free + own, answers * answer_dim)
+        self.places = nn.Parameter(torch.randn(1, answers, answer_dim) * 0.5)
+        self.blocks = nn.ModuleList([transformer_block(dim, heads, context_dim=answer_dim) for _ in range(depth)])
         self.norm = nn.LayerNorm(dim)
+        self._free = free
 
-    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+    def forward(self, source: Tensor, target: Tensor, strength: Tensor) -> Tensor:
         """Tokens of the face to draw.
 
         Args:
             source: (b, k, dim) from the encoder.
             target: (b or 1, k, dim) from the encoder.
+            strength: (b or 1,), 0 to 1.
 
         Returns:
             (b, k, dim).
         """
-        return self.merge(self.code(source), target)
+        return self.merge(self.passed(self.code(source), strength), target)
 
     def code(self, source: Tensor) -> Tensor:
-        """(b, code_tokens, code_dim): all of the source that is drawn."""
-        asked = self.questions.expand(len(source), -1, -1)
-        narrowed: Tensor = self.narrow(self.answer(asked, encoder_hidden_states=source))
-        return narrowed
+        """(b, free + own): all that is known of the source from here on, each number in standard deviations of photos'."""
+        answers = self.answer(self.questions.expand(len(source), -1, -1), encoder_hidden_states=source)
+        return _one_by_one(self.read, self.narrow(answers).flatten(1))
 
-    def merge(self, code: Tensor, target: Tensor) -> Tensor:
-        """As forward, from the source's code."""
-        tokens = target.expand(len(code), -1, -1)
+    def passed(self, code: Tensor, strength: Tensor) -> Tensor:
+        """(b, free + own): the code without a share of what its first part does not let expect of the second."""
+        free, own = code[:, : self._free], code[:, self._free :]
+        expected = _one_by_one(self.expected, free)
+        return torch.cat([free, expected + strength.to(own.dtype)[:, None] * (own - expected)], dim=1)
+
+    def merge(self, passed: Tensor, target: Tensor) -> Tensor:
+        """As forward, from what passed."""
+        context = _one_by_one(self.carry, passed).unflatten(1, self.places.shape[1:]) + self.places
+        tokens = target.expand(len(passed), -1, -1)
         for block in self.blocks:
-            tokens = block(tokens, encoder_hidden_states=code + self.places)
+            tokens = block(tokens, encoder_hidden_states=context)
         merged: Tensor = self.norm(tokens)
         return merged
+
+
+def _one_by_one(layer: nn.Linear, rows: Tensor) -> Tensor:
+    """The layer's (b, m) of (b, n) rows, each by a product of its own: in a product of all, rounding depends on a row's place."""
+    products = torch.bmm(rows[:, None], layer.weight.t().expand(len(rows), -1, -1))
+    return products[:, 0] + layer.bias

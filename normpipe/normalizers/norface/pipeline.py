@@ -36,7 +36,7 @@ _FAINT = 1 / 32
 
 _ANOTHER_NETWORK = "weights and options are of different networks; save them together"
 
-_Network = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]
+_Network = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]
 _Part = TypeVar("_Part", FaceEncoder, ExpressionMerger, WarpDecoder, CommonFace)
 
 
@@ -100,7 +100,7 @@ class NorfacePipeline(DiffusionPipeline):
 
         Args:
             crops: (n, n, 3) uint8 RGB each, any n, cut out as the stage align does with the common face's margin.
-            strength: Share of the wrinkles that is drawn, 0 to 1.
+            strength: Share of what may be somebody's own that is drawn, 0 to 1, see ExpressionMerger.
             size: Side of the pictures, pixels.
             background: RGB, 0 to 255.
             common_face: Another picture of the same shape to draw on.
@@ -117,7 +117,7 @@ class NorfacePipeline(DiffusionPipeline):
             torch.inference_mode(),
             torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
         ):
-            colour, alpha = draw(*self._target(size, common_face), self._drawing(self._inputs(crops)), strength)
+            colour, alpha = draw(*self._target(size, common_face), self._drawing(self._inputs(crops), strength))
             alpha = (alpha - _FAINT).clamp(0) / (1 - _FAINT)
             ground = torch.tensor(background, device=colour.device).view(1, 3, 1, 1) / 127.5 - 1
             pictures = ((alpha * colour + (1 - alpha) * ground + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
@@ -147,15 +147,15 @@ class NorfacePipeline(DiffusionPipeline):
         # Channels last in memory, as the convolutions want them: the view of a permutation is just that.
         return torch.from_numpy(pictures).to(self.encoder.device).permute(0, 3, 1, 2).float() / 127.5 - 1
 
-    def _drawing(self, inputs: Tensor) -> Drawing:
+    def _drawing(self, inputs: Tensor, strength: float) -> Drawing:
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self._half):
             if self._tokens is None or self._tokens.device != inputs.device:
                 self._tokens = self.encoder(self.common_face.picture(int(self.encoder.config["side"])))
-            return Drawing(*self._network(inputs, self._tokens))
+            return Drawing(*self._network(inputs, self._tokens, torch.tensor([strength], device=inputs.device)))
 
-    def _parts_of_drawing(self, inputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _parts_of_drawing(self, inputs: Tensor, target: Tensor, strength: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """All that has weights, from tensors to tensors: what is compiled."""
-        drawing = self.decoder(self.merger(self.encoder(inputs), target))
+        drawing = self.decoder(self.merger(self.encoder(inputs), target, strength))
         return drawing.flow, drawing.light, drawing.cover, drawing.colour
 
     def _target(self, size: int, common_face: CommonFace | None) -> tuple[Tensor, Tensor]:

@@ -58,14 +58,10 @@ def test_what_is_covered_is_opaque(share):
 
 
 @settings(deadline=None)
-@given(st.floats(0, 1), st.floats(0, 1), st.sampled_from([-0.5, 0.3]))
-def test_the_stronger_the_more_of_the_light(one, other, light):
-    weak, strong = (draw(*target(), drawing(light=light), strength)[0] for strength in sorted([one, other]))
-    assert ((strong >= weak - 1e-6) if light > 0 else (strong <= weak + 1e-6)).all()
-
-
-def test_without_strength_light_changes_nothing():
-    torch.testing.assert_close(draw(*target(), drawing(light=0.7), 0.0)[0], target()[0])
+@given(st.floats(-1, 1), st.floats(-1, 1))
+def test_the_more_light_the_lighter(one, other):
+    darker, lighter = (draw(*target(), drawing(light=light))[0] for light in sorted([one, other]))
+    assert (lighter >= darker - 1e-6).all()
 
 
 def test_one_target_serves_a_batch_and_gradients_reach_every_part():

@@ -23,10 +23,12 @@ def tiny(trained: bool = True, dim: int = 16) -> NorfacePipeline:
     """A network of a few thousand weights; `trained` gives its last layer random ones too, so that faces differ."""
     torch.manual_seed(0)
     encoder = FaceEncoder(side=32, widths=(4, 8, 8, 16), dim=dim, depth=1, heads=2)
-    merger = ExpressionMerger(dim=dim, depth=1, heads=2, code_tokens=4, code_dim=4)
+    merger = ExpressionMerger(dim=dim, depth=1, heads=2, answers=4, answer_dim=4, free=5, own=6)
     decoder = WarpDecoder(dim=dim, widths=(16, 8, 8), groups=4)
     if trained:
         torch.nn.init.normal_(decoder.leave.weight, std=0.3)
+    for part in (encoder, merger, decoder):
+        part.eval().requires_grad_(False)  # as from_pretrained leaves them: kernels differ with it
     return NorfacePipeline(encoder, merger, decoder, neutral_common_face(64))
 
 
