@@ -1,9 +1,9 @@
 """The Expression Merging Module: the target's tokens ask, the source's answer.
 
 Queries are the target's, so that layout, pose and background follow it; keys and values are the source's, so that expression
-follows that one. Between them is a bottleneck of some hundred numbers in two parts. The first part is nobody's: training teaches
-it from heads of random people whose expression is known. The second holds what landmarks and wrinkles show of a face, and with
-that some of whose face it is. How much of the second part passes beyond what the first one lets expect is the strength.
+follows that one. Between them is a bottleneck of some hundred numbers in two parts. The first is nobody's: it is learnt from
+heads of random people whose expression is known. The second holds what landmarks and wrinkles show of a face, and with that
+some of whose face it is. How much of the second part passes, beyond what the first one lets expect, is the strength.
 
 Source: the module of Norface (https://arxiv.org/abs/2407.15617) as far as it is published; the bottleneck is our own.
 """
@@ -87,6 +87,6 @@ class ExpressionMerger(ModelMixin, ConfigMixin):
 
 
 def _one_by_one(layer: nn.Linear, rows: Tensor) -> Tensor:
-    """The layer's (b, m) of (b, n) rows, each by a product of its own: in a product of all, rounding depends on a row's place."""
+    """The layer's (b, m) of (b, n) rows, a product for each: in one product of all, rounding depends on a row's place."""
     products = torch.bmm(rows[:, None], layer.weight.t().expand(len(rows), -1, -1))
     return products[:, 0] + layer.bias
