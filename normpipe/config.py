@@ -7,7 +7,7 @@ Everything under `Pipeline` except `execution` and `gates` decides about the out
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -21,7 +21,9 @@ _PLAIN_MESSAGES = {
 }
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """A mapping of the file, unknown keys refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @field_validator("*", mode="before")
@@ -43,13 +45,13 @@ class FacePolicy(StrEnum):
     TRACK = "track"
 
 
-class Decode(_Section):
+class Decode(Section):
     """Reading frames."""
 
     max_pixels: Annotated[int, Field(gt=0)] = 200_000_000
 
 
-class Detect(_Section):
+class Detect(Section):
     """Finding faces and their landmarks. `insightface_pack` names a pack of the model store.
 
     `smoothing` (policy `track`) is how many neighbouring frames of the clip steady the landmarks of each; 0 leaves them as
@@ -70,13 +72,13 @@ class Detect(_Section):
         return self
 
 
-class Align(_Section):
+class Align(Section):
     """Cutting the face out. `margin` is the room around the template's face, as a share of the crop's side."""
 
     margin: Annotated[float, Field(ge=0, le=0.4)] = 0.1
 
 
-class Normalize(_Section):
+class Normalize(Section):
     """Rendering the face again.
 
     `detail` is the share of the source's wrinkles that is drawn: 0 leaves geometry alone.
@@ -98,20 +100,20 @@ class Normalize(_Section):
     ] = (61, 61, 61)
 
 
-class Quality(_Section):
+class Quality(Section):
     """Measuring the pair. `remeasure` runs the landmarker on the normalized image (pose and score after)."""
 
     remeasure: bool = True
 
 
-class Encode(_Section):
+class Encode(Section):
     """Image bytes in the shards. `quality` is JPEG's or WebP's; PNG ignores it."""
 
     format: Literal["jpeg", "png", "webp"] = "jpeg"
     quality: Annotated[int, Field(ge=1, le=100)] = 92
 
 
-class Execution(_Section):
+class Execution(Section):
     """Where the work is done; never changes a byte of the output, except by the failures that `attempts` lets through.
 
     `deadline` is how many seconds a worker may go without progress before it is taken as hung. A shard with rows that failed
@@ -129,7 +131,7 @@ class Execution(_Section):
     allow_mixed: bool = False
 
 
-class Gates(_Section):
+class Gates(Section):
     """When a run whose shards are all committed still counts as failed; never changes a byte of the output.
 
     All but the first are judged by `normpipe audit` (docs/audit.md): a figure passes if its whole interval does, and one that
@@ -144,7 +146,7 @@ class Gates(_Section):
     max_group_failure_gap: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
-class Pipeline(_Section):
+class Pipeline(Section):
     """A whole pipeline file."""
 
     version: Literal[1] = 1
@@ -162,20 +164,35 @@ class Pipeline(_Section):
     gates: Gates = Gates()
 
 
+_File = TypeVar("_File", bound=Section)
+
+
 def load_pipeline(path: Path | None, overrides: Sequence[str] = ()) -> Pipeline:
     """Read a pipeline file and apply `key=value` overrides (dotted keys, YAML values); the overrides win.
 
     Raises:
         UsageError: the file is missing, is not YAML, or a key or value is wrong; the message names file, line and key.
     """
+    return load_document(Pipeline, path, overrides, "pipeline file")
+
+
+def load_document(kind: type[_File], path: Path | None, overrides: Sequence[str], called: str) -> _File:
+    """Read a file of another kind; arguments and errors as for load_pipeline.
+
+    Args:
+        kind: Its model.
+        path: None for a file without any key.
+        overrides: `key=value` each.
+        called: What messages call such a file.
+    """
     text = ""
     if path is not None:
         try:
             text = path.read_text(encoding="utf-8")
         except OSError as error:
-            raise UsageError(f"{path}: cannot read the pipeline file ({error.strerror})") from error
+            raise UsageError(f"{path}: cannot read the {called} ({error.strerror})") from error
         except UnicodeDecodeError as error:
-            raise UsageError(f"{path}: not UTF-8 text; save the pipeline file as UTF-8") from error
+            raise UsageError(f"{path}: not UTF-8 text; save the {called} as UTF-8") from error
     where = str(path) if path is not None else "defaults"
     try:
         document = yaml.safe_load(text)
@@ -188,12 +205,12 @@ def load_pipeline(path: Path | None, overrides: Sequence[str] = ()) -> Pipeline:
     if document is None:
         document = {}
     if not isinstance(document, dict):
-        raise UsageError(f"{where}: a pipeline file is a mapping of keys to values")
+        raise UsageError(f"{where}: a {called} is a mapping of keys to values")
     overridden = set()
     for override in overrides:
         overridden.add(_apply(document, override))
     try:
-        return Pipeline.model_validate(document)
+        return kind.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         keys = tuple(str(part) for part in first["loc"])

@@ -95,12 +95,15 @@ def _tied(
 def _seen(image: Image, detector: Detector, landmarker: Landmarker) -> Floats:
     """(468, 2) landmarks, looked for again where they were found until they stand still."""
     detections = detector.detect(image)[:1]
+    points: Floats | None = None
     for _ in range(_LOOKS):
         found = landmarker.landmarks(image, detections)[0] if detections else None
         if found is None:
             raise NormpipeError("the face engine does not find the synthetic head: use another detector")
-        detections = [Detection(extent(found.points), 1.0, five_points(found.points)[:2])]
-    return found.points[:, :2]
+        points = found.points
+        detections = [Detection(extent(points), 1.0, five_points(points)[:2])]
+    assert points is not None
+    return points[:, :2]
 
 
 def _cross(first: Floats, second: Floats) -> Floats:

@@ -78,7 +78,7 @@ def turned_heads(rig_file: Path, portraits: list[AlignedFace], pipeline: Pipelin
         head = _random_head(rig, random)
         for view in range(_VIEWS):
             yaw, pitch = (0, 0) if view < _FRONTAL_VIEWS else random.uniform((-_YAW, -_PITCH), (_YAW, _PITCH))
-            posed = replace(head, yaw=float(yaw), pitch=float(pitch), background=_random_background(head.size, random))
+            posed = replace(head, yaw=float(yaw), pitch=float(pitch), background=random_background(head.size, random))
             face = measured(rig.render(posed, skins[number % len(skins)]).image)
             if face is not None:
                 faces.append(face)
@@ -106,7 +106,7 @@ def _random_head(rig: HeadRig, random: np.random.Generator) -> HeadParams:
     )
 
 
-def _random_background(size: int, random: np.random.Generator) -> Image:
+def random_background(size: int, random: np.random.Generator) -> Image:
     """Soft patches of any colours, or one colour."""
     count = int(random.integers(1, _BLOBS))
     patches = random.integers(0, 256, (count, count, 3), dtype=np.uint8)

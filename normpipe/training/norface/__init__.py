@@ -1,0 +1,1 @@
+"""Training of the network norface; not needed to run it."""
