@@ -22,6 +22,7 @@ _COMMANDS = {
     "export": "normpipe.cli.inspect:export",
     "report": "normpipe.cli.report:report",
     "audit": "normpipe.cli.audit:audit",
+    "normalizer": "normpipe.cli.normalizer:normalizer",
     "models": "normpipe.cli.models:models",
 }
 

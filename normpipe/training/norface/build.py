@@ -5,24 +5,16 @@ which is noted beside it; so a build that was stopped goes on where it was, one 
 that changes, and more heads, warps or runs are added to what is there.
 """
 
-import os
-import threading
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
-from functools import cache
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
+from functools import cache, partial
 from pathlib import Path
 
 from normpipe.config import Detect
 from normpipe.engine.fingerprint import Fingerprint
 from normpipe.engine.lock import locked
-from normpipe.engine.signals import held_back
-from normpipe.engine.threads import limit_libraries, steady_environment
-from normpipe.errors import NormpipeError, UsageError
+from normpipe.errors import UsageError
 from normpipe.faces.build import build_detector, build_landmarker
 from normpipe.normalizers.mean_face.model import model_sha256
 from normpipe.shards.atomic import remove_leftovers, sha256_of
@@ -30,6 +22,7 @@ from normpipe.synthetic.heads import HeadRig
 from normpipe.training.norface.examples import Example, Examples, Kind, holds, write_part
 from normpipe.training.norface.heads import HeadMaker
 from normpipe.training.norface.photos import PhotoMaker
+from normpipe.training.norface.processes import done_in_processes
 from normpipe.training.norface.runs import FinishedRun, finished_run
 from normpipe.training.norface.warps import WarpMaker
 
@@ -92,9 +85,10 @@ def build_examples(examples: Examples, folder: Path, workers: int, advance: Adva
         done = total - sum(part.stop - part.start for part in missing)
         advance(done, total)
         try:
-            with closing(_made(examples, missing, folder, workers)) as made:
-                for part in made:
-                    done += part.stop - part.start
+            tasks = [partial(make_part, examples, part, folder) for part in missing]
+            with closing(done_in_processes(tasks, workers, folder.name)) as made:
+                for number in made:
+                    done += missing[number].stop - missing[number].start
                     advance(done, total)
         finally:
             remove_leftovers(folder)
@@ -145,61 +139,6 @@ def _cut(kind: Kind, before: int, run: int, count: int, depends_on: dict[str, st
         own = {"kind": kind.value, "start": str(start), "stop": str(stop)}
         parts.append(Part(kind, number, start, stop, run, Fingerprint({**depends_on, **own}).digest))
     return parts
-
-
-def _made(examples: Examples, parts: list[Part], folder: Path, workers: int) -> Generator[Part]:
-    """Make parts in processes of their own, each with one thread; in any order."""
-    if not parts:
-        return
-    context = get_context("spawn")
-    hears, speaks = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(hears,))
-    try:
-        with held_back(), _steady():  # processes are started as work comes in
-            pending = {pool.submit(make_part, examples, part, folder): part for part in parts}
-        for future in as_completed(pending):
-            future.result()
-            yield pending[future]
-    except BrokenProcessPool as error:
-        raise NormpipeError(
-            f"{folder.name}: a process that makes examples died, perhaps for want of memory; the finished parts are kept: "
-            "build again, with fewer workers"
-        ) from error
-    finally:
-        speaks.close()  # whoever is still at work leaves at once
-        hears.close()
-        pool.shutdown(cancel_futures=True)
-
-
-def _begin(parent: Connection) -> None:
-    """First of all in each process."""
-    limit_libraries()
-    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
-
-
-def _leave_with(parent: Connection) -> None:
-    """End this process when the other end is closed, by intent or because its process died."""
-    with suppress(EOFError):
-        parent.recv_bytes()
-    os._exit(1)
-
-
-@contextmanager
-def _steady() -> Iterator[None]:
-    """Processes started in this block compute with one thread, and with nothing that would change their results."""
-    before = dict(os.environ)
-    steady = steady_environment(before)
-    try:
-        _set_environment(steady)
-        yield
-    finally:
-        _set_environment(before)
-
-
-def _set_environment(variables: dict[str, str]) -> None:
-    for name in set(os.environ) - set(variables):
-        del os.environ[name]
-    os.environ.update(variables)
 
 
 def _examples(examples: Examples, part: Part) -> Iterator[Example]:

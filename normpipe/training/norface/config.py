@@ -9,19 +9,30 @@ from pydantic import Field, model_validator
 from normpipe.config import Section, load_document
 from normpipe.training.norface.examples import Examples
 
+MESH_WIDTHS = (16, 32, 64, 128)
+"""Channels of the embedded face mesh's first stages."""
+
+_PATCH = 16
 _Count = Annotated[int, Field(ge=1)]
 _Weight = Annotated[float, Field(ge=0)]
 
 
 class Encoder(Section):
-    """See FaceEncoder. `from_mesh` starts the stem from the embedded face mesh's weights."""
+    """See FaceEncoder; its side is that of the examples. `from_mesh` starts the stem with the embedded face mesh's weights."""
 
-    side: Annotated[int, Field(ge=32, le=512, multiple_of=16)] = 128
-    widths: tuple[_Count, _Count, _Count, _Count] = (16, 32, 64, 128)
+    widths: tuple[_Count, _Count, _Count, _Count] = MESH_WIDTHS
     dim: _Count = 192
     depth: _Count = 4
     heads: _Count = 3
     from_mesh: bool = True
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.dim % self.heads:
+            raise ValueError("heads must divide dim")
+        if self.from_mesh and self.widths != MESH_WIDTHS:
+            raise ValueError(f"from_mesh: the face mesh has the widths {list(MESH_WIDTHS)}; give these, or from_mesh: false")
+        return self
 
 
 class Merger(Section):
@@ -36,17 +47,27 @@ class Merger(Section):
 class Decoder(Section):
     """See WarpDecoder."""
 
-    widths: Sequence[_Count] = (128, 64, 32, 16, 8)
+    widths: Annotated[tuple[_Count, ...], Field(min_length=1)] = (128, 64, 32, 16, 8)
     groups: _Count = 8
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if any(width % self.groups for width in self.widths):
+            raise ValueError("groups must divide every width")
+        return self
 
 
 class Stage(Section):
-    """One stage of the training: `average` is how much of the averaged weights stays at every step."""
+    """One stage of the training.
+
+    `average` is how much of the averaged weights stays at every step. Every `log_every` steps the curve gets a line, every
+    `checkpoint_every` steps there is a point to go on from.
+    """
 
     steps: _Count
     batch: _Count = 64
     learning_rate: Annotated[float, Field(gt=0)] = 8e-4
-    warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
     weight_decay: _Weight = 0.03
     average: Annotated[float, Field(ge=0, lt=1)] = 0.998
     log_every: _Count = 50
@@ -67,29 +88,41 @@ class Masked(Stage):
 
 
 class Reading(Stage):
-    """Reading expressions: weights of the losses.
+    """Reading expressions. `photo_repeats` is how often a photo comes up for every head; the rest are weights of the losses.
 
     `expression` is of the rig's weights, `shape` and `detail` of mean_face's coefficients, `adversary` of who it is, unlearnt.
     """
 
     steps: _Count = 3000
+    photo_repeats: _Count = 3
     expression: _Weight = 1.0
     shape: _Weight = 0.5
     detail: _Weight = 0.5
     adversary: _Weight = 0.0
 
 
-class Drawing(Stage):
-    """Drawing what was read: weights of the losses, and how much of each reading is drawn.
+class Identity(Stage):
+    """Telling people apart, for the loss of the same name; `dim` is the length of an embedding."""
 
-    `by_landmarks` multiplies mean_face's shape, `by_rig` the rig's.
+    steps: _Count = 2000
+    dim: _Count = 64
+
+
+class Drawing(Stage):
+    """Drawing what was read.
+
+    `examples` is of how many targets are made. `by_landmarks` multiplies mean_face's shape, `by_rig` the rig's, `by_detail`
+    the wrinkles. The rest are weights of the losses; those that are 0 cost nothing.
     """
 
     steps: _Count = 3000
     batch: _Count = 32
     learning_rate: Annotated[float, Field(gt=0)] = 1.5e-3
+    weight_decay: _Weight = 0.01
+    examples: _Count = 12_000
     by_landmarks: _Weight = 0.5
     by_rig: _Weight = 1.5
+    by_detail: _Weight = 0.75
     flow: _Weight = 100.0
     light: _Weight = 2.0
     picture: _Weight = 3.0
@@ -98,6 +131,16 @@ class Drawing(Stage):
     perceived: _Weight = 0.0
     identity: _Weight = 0.0
     fooling: _Weight = 0.0
+
+
+class Card(Section):
+    """What the model card says and nobody can know but who trains; decides about no weight.
+
+    `licence` is of the weights, `data` says of each run, in their order, what it shows and under which terms.
+    """
+
+    licence: str = "not stated"
+    data: tuple[str, ...] = ()
 
 
 class Training(Section):
@@ -112,7 +155,23 @@ class Training(Section):
     examples: Examples
     masked: Masked | None = None
     reading: Reading = Reading()
+    identity: Identity | None = None
     drawing: Drawing = Drawing()
+    card: Card = Card()
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if self.examples.side % _PATCH:
+            raise ValueError(f"examples.side must be a multiple of {_PATCH}")
+        if self.encoder.dim % self.merger.heads:
+            raise ValueError("merger.heads must divide encoder.dim")
+        if self.examples.rig is None and self.drawing.by_rig:
+            raise ValueError("drawing.by_rig: what the rig does is drawn with the rig: give examples.rig, or by_rig: 0")
+        if self.drawing.identity and self.identity is None:
+            raise ValueError("drawing.identity: somebody must have learnt to tell people apart: give the section identity")
+        if len(self.card.data) > len(self.examples.runs):
+            raise ValueError("card.data: give at most one text for each of examples.runs")
+        return self
 
 
 def load_training(path: Path, overrides: Sequence[str] = ()) -> Training:

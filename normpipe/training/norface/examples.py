@@ -137,7 +137,7 @@ class ExampleSet:
 
     def picture(self, index: int) -> Image:
         """(side, side, 3) uint8 RGB picture of one example."""
-        return _decoded(self.encoded[index].as_py())
+        return decoded_picture(self.encoded[index].as_py())
 
 
 def shrunk(image: Image, side: int) -> Image:
@@ -159,16 +159,20 @@ def write_part(target: Path, examples: Sequence[Example], fingerprint: str) -> N
         pa.array([example.example_id for example in examples], pa.string()),
         pa.array([example.person for example in examples], pa.string()),
         pa.array([example.kind.value for example in examples], pa.string()),
-        pa.array([_encoded(example.image) for example in examples], pa.binary()),
+        pa.array([encoded_picture(example.image) for example in examples], pa.binary()),
         *(
             _lists(np.stack([getattr(example, name).reshape(-1) for example in examples]), EXAMPLES_SCHEMA.field(name).type)
             for name in ("expression", "shape", "detail", "landmarks")
         ),
     ]
-    table = pa.Table.from_arrays(columns, schema=EXAMPLES_SCHEMA)
+    write_table(target, pa.Table.from_arrays(columns, schema=EXAMPLES_SCHEMA), ["person", "kind"], fingerprint)
+
+
+def write_table(target: Path, table: pa.Table, repeated: Sequence[str], fingerprint: str) -> None:
+    """Write a part of any columns, of which `image` holds pictures and those `repeated` few values; else as `write_part`."""
     compression = {name: "none" if name == "image" else "zstd" for name in _leaves(table)}
     with AtomicFile(target) as file:
-        pq.write_table(table, file, compression=compression, use_dictionary=["person", "kind"], write_statistics=False)
+        pq.write_table(table, file, compression=compression, use_dictionary=list(repeated), write_statistics=False)
     assert file.written is not None
     note = {"fingerprint": fingerprint, "sha256": file.written.sha256}
     write_bytes(_note(target), (json.dumps(note, indent=2) + "\n").encode())
@@ -217,7 +221,7 @@ def _note(part: Path) -> Path:
     return part.with_suffix(".json")
 
 
-def _encoded(image: Image) -> bytes:
+def encoded_picture(image: Image) -> bytes:
     """JPEG without subsampled chroma: at this side, half the resolution would leave little of the lips' colour."""
     full = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     done, buffer = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY, *full])
@@ -225,7 +229,8 @@ def _encoded(image: Image) -> bytes:
     return buffer.tobytes()
 
 
-def _decoded(content: bytes) -> Image:
+def decoded_picture(content: bytes) -> Image:
+    """The inverse of `encoded_picture`, but for what JPEG loses."""
     image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
     assert image is not None, "parts hold pictures"
     return np.asarray(image, np.uint8)

@@ -1,4 +1,4 @@
-"""Random changes of pictures that change no expression: light, colour, place, sharpness, noise, something held before the face."""
+"""Random changes of pictures that change no expression: light, colour, place, sharpness, noise, something before the face."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,7 @@ from torch.nn import functional
 
 _BRIGHTNESS, _CONTRAST, _TINT = 0.25, 0.25, 0.12  # standard deviations, pictures from -1 to 1
 _GREY = 0.4  # share of pictures without colour
-_TURN, _GROWTH, _SHIFT = 0.06, 0.04, 0.05  # standard deviations: radians, log, half sides
+_TURN, _GROWTH, _SHIFT = 0.06, 0.04, 0.025  # standard deviations: radians, log, half sides
 _COARSE = 0.25  # share of pictures seen at a half or a third of the resolution
 _NOISE = 0.1  # largest standard deviation
 _COVERED = 0.25  # share of pictures partly hidden

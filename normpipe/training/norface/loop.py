@@ -1,34 +1,45 @@
 """The loop that every stage of the training runs in: steps, checkpoints, the curve, and going on where it was stopped.
 
 Nothing random is carried from step to step. What a step sees and how it is jittered follow from the seed, the stage and the
-step's number; the learning rate too. So a checkpoint is weights, their averages and the optimizer's moments, and a training that
-was killed goes on along the same curve. Ranks share every batch: its examples are the same however many ranks there are.
+step's number; the learning rate too. So a checkpoint is weights, their averages and the optimizer's moments, and a training
+that was killed goes on along the same curve. Ranks share every batch: its examples are the same however many ranks there are.
 """
 
 import json
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from datetime import timedelta
+from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, InitProcessGroupKwargs  # type: ignore[import-untyped]  # ships no types
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from normpipe.errors import UsageError
+from normpipe.errors import ModelUnavailableError, UsageError
+from normpipe.shards.atomic import remove_leftovers, write_bytes
 from normpipe.training.norface.config import Stage
 
 CURVE_FILE = "curve.jsonl"
-_CHECKPOINTS = "checkpoints"
+CHECKPOINTS_FOLDER = "checkpoints"
 _KEPT = 2
 _BETAS = (0.9, 0.98)
 _LARGEST_GRADIENT = 1.0
+_AHEAD = max(2, min(8, (os.cpu_count() or 1) // 2))
+_PATIENCE = timedelta(days=14)  # ranks wait while the first one makes examples
+
+Batch = tuple[Tensor, ...]
 
 
 class Trainee(Protocol):
@@ -41,15 +52,15 @@ class Trainee(Protocol):
     size: int
 
     def module(self) -> nn.Module:
-        """All that is trained, as one module whose forward is `losses` of a batch."""
+        """All that takes part, as one module whose forward gives the weighted losses of a batch by name."""
         ...
 
-    def paces(self) -> Sequence[tuple[nn.Module, float]]:
-        """Parts of the module, each with the factor on the learning rate."""
+    def paces(self) -> Sequence[tuple[Sequence[nn.Parameter], float]]:
+        """The weights to train, each group with its factor on the learning rate; all others stay as they are."""
         ...
 
-    def batch(self, chosen: NDArray[np.intp], generator: torch.Generator) -> tuple[Tensor, ...]:
-        """Examples by number, jittered, on the CPU; what the module's forward takes."""
+    def batch(self, chosen: NDArray[np.intp], generator: torch.Generator) -> Batch:
+        """Examples by number, jittered, on the CPU; what the module's forward takes. Called from several threads."""
         ...
 
 
@@ -61,15 +72,34 @@ class Directions:
         name: Of the stage; enters the seed.
         folder: Its own; checkpoints and the curve come there.
         seed: Of every draw.
-        watch: Called with a line about every `log_every` steps.
-        look: Called after every checkpoint with the step and the averaged module, to measure it.
+        watch: Told a line about every `log_every` steps.
+        look: Called before every checkpoint, on the first rank, with the step and the averaged module.
     """
 
     name: str
     folder: Path
     seed: int
     watch: Callable[[str], None]
-    look: Callable[[int, nn.Module], Mapping[str, float]] | None = None
+    look: Callable[[int, nn.Module], None] | None = None
+
+
+def new_accelerator(precision: str, device: str) -> Accelerator:
+    """The device, or the share of several, that this process trains on.
+
+    Args:
+        precision: `float32` or `bfloat16`, in which the layers compute; weights are float32.
+        device: `cpu` or `cuda`.
+
+    Raises:
+        ModelUnavailableError: there is no CUDA device.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ModelUnavailableError("torch sees no CUDA device; choose --device cpu")
+    return Accelerator(
+        mixed_precision="bf16" if precision == "bfloat16" else "no",
+        cpu=device == "cpu",
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
+    )
 
 
 def train(trainee: Trainee, stage: Stage, directions: Directions, accelerator: Accelerator) -> nn.Module:
@@ -79,101 +109,112 @@ def train(trainee: Trainee, stage: Stage, directions: Directions, accelerator: A
         The module with the averaged weights.
 
     Raises:
-        UsageError: the losses are no numbers any more, or a batch does not divide among the ranks.
+        UsageError: the losses are no numbers any more, a checkpoint is damaged, or a batch does not divide among the ranks.
     """
     if stage.batch % accelerator.num_processes:
         raise UsageError(
-            f"{directions.name}.batch: {stage.batch} does not divide among {accelerator.num_processes} processes; give a multiple"
+            f"{directions.name}.batch: {stage.batch} does not divide among {accelerator.num_processes} ranks; give a multiple"
         )
-    module = trainee.module().to(accelerator.device)
-    groups = [{"params": list(part.parameters()), "pace": pace} for part, pace in trainee.paces()]
+    module = trainee.module().requires_grad_(requires_grad=False).to(accelerator.device).train()
+    module.zero_grad()  # a stage before may have left gradients at what it trained
+    groups = [{"params": [each.requires_grad_() for each in weights], "pace": pace} for weights, pace in trainee.paces()]
     optimizer = torch.optim.AdamW(groups, lr=stage.learning_rate, betas=_BETAS, weight_decay=stage.weight_decay)
-    averaged = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(stage.average))
-    prepared, optimizer = accelerator.prepare(module, optimizer)
-    checkpoints = _Checkpoints(directions.folder / _CHECKPOINTS, accelerator, averaged)
+    kept = get_ema_multi_avg_fn(stage.average)  # type: ignore[no-untyped-call]  # torch gives it no types
+    averaged = AveragedModel(module, multi_avg_fn=kept)
+    checkpoints = _Checkpoints(directions.folder / CHECKPOINTS_FOLDER, module, averaged, optimizer)
     start = checkpoints.load()
     curve = _Curve(directions.folder / CURVE_FILE, start, accelerator)
-    for step in range(start, stage.steps):
+    prepared, stepper = accelerator.prepare(module, optimizer)
+    make = partial(_batch, trainee, stage, directions, accelerator)
+    for done, batch in enumerate(_made_ahead(make, range(start, stage.steps)), start + 1):
         for group in optimizer.param_groups:
-            group["lr"] = stage.learning_rate * group["pace"] * _warmed(step, stage)
-        chosen = _share(_chosen(trainee.size, stage, directions, step), accelerator)
-        jitter = torch.Generator().manual_seed(_seed(directions, f"jitter {step} {accelerator.process_index}"))
-        batch = [part.to(accelerator.device) for part in trainee.batch(chosen, jitter)]
-        losses: dict[str, Tensor] = prepared(*batch)
-        total = torch.stack(list(losses.values())).sum()
-        optimizer.zero_grad()
-        accelerator.backward(total)
+            group["lr"] = stage.learning_rate * group["pace"] * _cycle(done - 1, stage)
+        losses: dict[str, Tensor] = prepared(*(part.to(accelerator.device) for part in batch))
+        stepper.zero_grad()
+        accelerator.backward(torch.stack(list(losses.values())).sum())
         accelerator.clip_grad_norm_(prepared.parameters(), _LARGEST_GRADIENT)
-        optimizer.step()
-        averaged.update_parameters(accelerator.unwrap_model(prepared))
-        curve.add({name: float(value.detach()) for name, value in losses.items()})
-        done = step + 1
+        stepper.step()
+        averaged.update_parameters(module)
+        curve.add(losses)
         if done % stage.log_every == 0 or done == stage.steps:
             line = curve.write(done)
-            if not all(np.isfinite(list(line.values()))):
-                raise UsageError(f"{directions.name}: the losses are no numbers at step {done}: lower learning_rate")
+            if not all(map(math.isfinite, line.values())):
+                raise UsageError(f"{directions.name}: the losses are no numbers at step {done}: lower its learning_rate")
             directions.watch(f"{directions.name} {done}/{stage.steps}  " + "  ".join(f"{k} {v:.4f}" for k, v in line.items()))
-        if done % stage.checkpoint_every == 0 or done == stage.steps:
+        if (done % stage.checkpoint_every == 0 or done == stage.steps) and accelerator.is_main_process:
+            if directions.look is not None:
+                directions.look(done, averaged.module.eval())
             checkpoints.save(done)
-            if directions.look is not None and accelerator.is_main_process:
-                found = directions.look(done, averaged.module)
-                directions.watch(f"{directions.name} {done}  " + "  ".join(f"{k} {v:.4f}" for k, v in found.items()))
-    averaged.module.eval()
-    return averaged.module
+    accelerator.free_memory()
+    return averaged.module.eval()
 
 
 class _Checkpoints:
-    """Folders of a stage's state, each there whole or not at all."""
+    """Files of a stage's whole state, of which the last two are kept."""
 
-    def __init__(self, folder: Path, accelerator: Accelerator, averaged: AveragedModel) -> None:
+    def __init__(self, folder: Path, module: nn.Module, averaged: AveragedModel, optimizer: torch.optim.Optimizer) -> None:
         self._folder = folder
-        self._accelerator = accelerator
-        accelerator.register_for_checkpointing(averaged)
+        self._module = module
+        self._averaged = averaged
+        self._optimizer = optimizer
 
     def load(self) -> int:
         """Take up the last one; its step, 0 if there is none."""
-        found = self._whole()
+        found = self._files()
         if not found:
             return 0
-        self._accelerator.load_state(str(found[-1]))
-        return int(found[-1].name)
+        state = loaded(found[-1])
+        self._module.load_state_dict(_within(state, "module."))
+        self._averaged.load_state_dict(_within(state, "averaged."))
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in _within(state, "optimizer.").items():
+            number, _, kind = name.partition(".")
+            moments.setdefault(int(number), {})[kind] = value
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        return int(found[-1].stem)
 
     def save(self, step: int) -> None:
         """Write one and forget those before the last but one."""
-        part = self._folder / f"{step:08d}.part"
-        if self._accelerator.is_main_process:
-            shutil.rmtree(part, ignore_errors=True)
-        self._accelerator.wait_for_everyone()
-        self._accelerator.save_state(str(part), safe_serialization=True)
-        self._accelerator.wait_for_everyone()
-        if self._accelerator.is_main_process:
-            part.rename(part.with_suffix(""))
-            for old in self._whole()[:-_KEPT]:
-                shutil.rmtree(old)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(self._folder)
+        moments = self._optimizer.state_dict()["state"]
+        state = {
+            **{f"module.{name}": value for name, value in self._module.state_dict().items()},
+            **{f"averaged.{name}": value for name, value in self._averaged.state_dict().items()},
+            **{f"optimizer.{number}.{kind}": value for number, own in moments.items() for kind, value in own.items()},
+        }
+        write_tensors(self._folder / f"{step:08d}.safetensors", state)
+        for old in self._files()[:-_KEPT]:
+            old.unlink()
 
-    def _whole(self) -> list[Path]:
-        return sorted(path for path in self._folder.glob("[0-9]*") if not path.suffix)
+    def _files(self) -> list[Path]:
+        return sorted(self._folder.glob("[0-9]*.safetensors"))
 
 
 class _Curve:
-    """The losses, averaged between the lines of a file."""
+    """The losses, averaged between the lines of a file and over the ranks."""
 
     def __init__(self, path: Path, start: int, accelerator: Accelerator) -> None:
         self._path = path
         self._accelerator = accelerator
-        self._since: list[dict[str, float]] = []
+        self._since: list[Tensor] = []
+        self._names: list[str] = []
         if accelerator.is_main_process:
-            lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-            kept = [line for line in lines if json.loads(line)["step"] <= start]
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= start]
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+            write_bytes(path, "".join(kept).encode())
 
-    def add(self, losses: dict[str, float]) -> None:
-        self._since.append(losses)
+    def add(self, losses: Mapping[str, Tensor]) -> None:
+        """Count one step."""
+        self._names = list(losses)
+        self._since.append(torch.stack([value.detach().float() for value in losses.values()]))
 
     def write(self, step: int) -> dict[str, float]:
         """One line for the steps since the last one."""
-        line = {name: float(np.mean([losses[name] for losses in self._since])) for name in self._since[0]}
+        means = self._accelerator.reduce(torch.stack(self._since).mean(dim=0), "mean").tolist()
+        line = dict(zip(self._names, means, strict=True))
         self._since = []
         if self._accelerator.is_main_process:
             with self._path.open("a", encoding="utf-8") as file:
@@ -181,10 +222,60 @@ class _Curve:
         return line
 
 
-def _warmed(step: int, stage: Stage) -> float:
-    """Factor on the learning rate: up in a line over the warm-up, down in a line to nothing at the last step."""
+def write_tensors(target: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write named tensors to a safetensors file, whole or not at all."""
+    write_bytes(target, save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}))
+
+
+def loaded(file: Path) -> dict[str, Tensor]:
+    """The tensors of a file that `write_tensors` wrote.
+
+    Raises:
+        UsageError: it is damaged.
+    """
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError) as error:
+        place = f"{file.parent.name}/{file.name}"
+        raise UsageError(f"{place}: damaged; delete it: the training goes on from what there is before it") from error
+
+
+def seed_of(*purpose: object) -> int:
+    """A seed that belongs to a purpose, and to nothing else."""
+    return int.from_bytes(sha256(" ".join(map(str, purpose)).encode()).digest()[:7], "little")
+
+
+def _within(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def _batch(trainee: Trainee, stage: Stage, directions: Directions, accelerator: Accelerator, step: int) -> Batch:
+    """This rank's part of a step's batch."""
+    rank = accelerator.process_index
+    chosen = np.split(_chosen(trainee.size, stage, directions, step), accelerator.num_processes)[rank]
+    return trainee.batch(chosen, torch.Generator().manual_seed(seed_of(directions.seed, directions.name, "jitter", step, rank)))
+
+
+def _made_ahead(make: Callable[[int], Batch], steps: range) -> Iterator[Batch]:
+    """Batches in order, made by threads while those before them are trained on."""
+    with ThreadPoolExecutor(_AHEAD) as pool:
+        pending = deque(pool.submit(make, step) for step in steps[:_AHEAD])
+        for step in steps:
+            batch = pending.popleft().result()
+            if step + _AHEAD in steps:
+                pending.append(pool.submit(make, step + _AHEAD))
+            yield batch
+
+
+def _cycle(step: int, stage: Stage) -> float:
+    """Factor on the learning rate: up over the warm-up and down to nothing, both along half a cosine.
+
+    Source: Smith and Topin, https://arxiv.org/abs/1708.07120.
+    """
     warm = max(1, round(stage.warmup * stage.steps))
-    return min((step + 1) / warm, (stage.steps - step) / max(1, stage.steps - warm))
+    if step < warm:
+        return 0.5 - 0.5 * math.cos(math.pi * (step + 1) / (warm + 1))
+    return 0.5 + 0.5 * math.cos(math.pi * (step + 1 - warm) / (stage.steps + 1 - warm))
 
 
 def _chosen(size: int, stage: Stage, directions: Directions, step: int) -> NDArray[np.intp]:
@@ -193,19 +284,10 @@ def _chosen(size: int, stage: Stage, directions: Directions, step: int) -> NDArr
     chosen = np.empty(len(numbers), np.intp)
     for epoch in np.unique(numbers // size):
         within = numbers // size == epoch
-        chosen[within] = _order(size, _seed(directions, f"epoch {epoch}"))[numbers[within] % size]
+        chosen[within] = _order(size, seed_of(directions.seed, directions.name, "epoch", epoch))[numbers[within] % size]
     return chosen
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=8)
 def _order(size: int, seed: int) -> NDArray[np.intp]:
     return np.random.default_rng(seed).permutation(size)
-
-
-def _share(chosen: NDArray[np.intp], accelerator: Accelerator) -> NDArray[np.intp]:
-    """This rank's part of a batch."""
-    return np.split(chosen, accelerator.num_processes)[accelerator.process_index]
-
-
-def _seed(directions: Directions, purpose: str) -> int:
-    return int.from_bytes(sha256(f"{directions.seed} {directions.name} {purpose}".encode()).digest()[:7], "little")

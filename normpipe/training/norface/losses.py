@@ -1,6 +1,6 @@
 """The losses, each a function of tensors and nothing else.
 
-`papers.md` knows no weights of the original's; the forms follow its lineage where that is published, the sources stand with each.
+Their forms follow the papers that stand with each; their weights are the training file's.
 """
 
 import torch
@@ -66,12 +66,14 @@ def telling(judged_real: Tensor, judged_drawn: Tensor) -> Tensor:
 
 def perceived_error(drawn: Tensor, wanted: Tensor) -> Tensor:
     """Mean squared distance of two encodings (b, k, dim), each token of length 1; the own encoder's in place of VGG's."""
-    return (functional.normalize(drawn, dim=2) - functional.normalize(wanted, dim=2)).square().sum(dim=2).mean()
+    difference: Tensor = functional.normalize(drawn, dim=2) - functional.normalize(wanted, dim=2)
+    return difference.square().sum(dim=2).mean()
 
 
 def identity_distance(drawn: Tensor, wanted: Tensor) -> Tensor:
     """One less the cosine of two embeddings (b, d)."""
-    return (1 - functional.cosine_similarity(drawn, wanted, dim=1)).mean()
+    cosine: Tensor = functional.cosine_similarity(drawn, wanted, dim=1)
+    return (1 - cosine).mean()
 
 
 def mesh_error(seen: Tensor, wanted: Tensor) -> Tensor:
@@ -80,13 +82,15 @@ def mesh_error(seen: Tensor, wanted: Tensor) -> Tensor:
     Returns:
         () in distances of those corners.
     """
-    return torch.linalg.vector_norm(_in_eye_distances(seen) - _in_eye_distances(wanted), dim=2).mean()
+    distance: Tensor = torch.linalg.vector_norm(_in_eye_distances(seen) - _in_eye_distances(wanted), dim=2)
+    return distance.mean()
 
 
 def _in_eye_distances(points: Tensor) -> Tensor:
     right, left = points[:, 33], points[:, 263]
     middle, distance = (right + left) / 2, torch.linalg.vector_norm(left - right, dim=1)
-    return (points - middle[:, None]) / distance.clamp(min=1e-6)[:, None, None]
+    placed: Tensor = (points - middle[:, None]) / distance.clamp(min=1e-6)[:, None, None]
+    return placed
 
 
 def aperture_error(seen: Tensor, wanted: Tensor) -> Tensor:
@@ -97,7 +101,8 @@ def aperture_error(seen: Tensor, wanted: Tensor) -> Tensor:
 def _apertures(points: Tensor) -> Tensor:
     placed = _in_eye_distances(points)
     upper, lower = placed[:, [159, 386, 13]], placed[:, [145, 374, 14]]
-    return torch.linalg.vector_norm(upper - lower, dim=2)
+    opening: Tensor = torch.linalg.vector_norm(upper - lower, dim=2)
+    return opening
 
 
 class _Reversal(torch.autograd.Function):
@@ -116,7 +121,7 @@ def reversed_gradient(values: Tensor, force: float) -> Tensor:
 
     Source: Ganin and Lempitsky, https://arxiv.org/abs/1409.7495.
     """
-    reversed_values: Tensor = _Reversal.apply(values, force)
+    reversed_values: Tensor = _Reversal.apply(values, force)  # type: ignore[no-untyped-call]  # torch gives it no types
     return reversed_values
 
 

@@ -1,129 +1,132 @@
-"""The stage that learns to read: from a picture to the code, and from the code what is known of the picture.
+"""The stage that learns to read: from a picture to the code, which is what is known of the picture, in standard deviations.
 
-The code is all that later stages draw from, so what it holds is decided here: the rig's weights, exact on heads and warps of any
-person, and mean_face's coefficients, known of every picture. Heads of random people whose code must give the same weights are
-what teaches it to be nobody's; the adversary, if there is one, guesses the person from the code and is worked against.
+The code is all that is drawn from, so what it holds is decided here. Its first part is the rig's weights, exact on heads and
+warps of any person: heads of random people that shall read alike teach it to be nobody's. Its second part is how mean_face
+reads the face, known of every picture. The adversary, if there is one, guesses people from the first part.
 """
 
 from collections.abc import Sequence
-from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from normpipe.batches import Floats
 from normpipe.normalizers.norface.encoder import FaceEncoder
 from normpipe.normalizers.norface.merging import ExpressionMerger
 from normpipe.training.norface.config import Reading
-from normpipe.training.norface.examples import ExampleSet
+from normpipe.training.norface.examples import DETAIL_TERMS, EXPRESSION_SHAPES, SHAPE_TERMS, ExampleSet, Kind
 from normpipe.training.norface.jitter import jittered
+from normpipe.training.norface.loop import Batch
 from normpipe.training.norface.losses import adversary, known_error, reversed_gradient
+from normpipe.training.norface.network import pictures_of
 
 _LEAST_SPREAD = 1e-2
-_LIMIT = 5.0
+_LIMIT = 5.0  # standard deviations; what is beyond is an error of measurement
 _STEM_PACE = 0.7
-
-
-class Reader(nn.Module):
-    """Encoder and merger, and the three readings of a code.
-
-    Args:
-        encoder: To train.
-        merger: To train, as far as it makes the code.
-        spreads: Standard deviations of the rig's weights and mean_face's coefficients: what a head gives is in their units.
-    """
-
-    def __init__(self, encoder: FaceEncoder, merger: ExpressionMerger, spreads: Sequence[Floats]) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.merger = merger
-        code = int(merger.config["code_tokens"]) * int(merger.config["code_dim"])
-        self.heads = nn.ModuleList([nn.Linear(code, len(spread)) for spread in spreads])
-        for number, spread in enumerate(spreads):
-            self.register_buffer(f"spread_{number}", torch.from_numpy(spread))
-
-    def code(self, pictures: Tensor) -> Tensor:
-        """(b, code_tokens, code_dim) of (b, 3, side, side) pictures, -1 to 1."""
-        found: Tensor = self.merger.code(self.encoder(pictures))
-        return found
-
-    def forward(self, code: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The rig's weights (b, 57), and mean_face's coefficients of shape and of detail, in their own units."""
-        flat = code.flatten(1)
-        read = [head(flat) * self.get_buffer(f"spread_{number}") for number, head in enumerate(self.heads)]
-        expression, shape, detail = read
-        return expression, shape, detail
+_TOGETHER = 64
+_PARTS = [EXPRESSION_SHAPES, SHAPE_TERMS, DETAIL_TERMS]
 
 
 class ReadingLosses(nn.Module):
-    """What is trained: a reader, and the adversary."""
+    """What is trained: the encoder, the part of the merger that makes the code, and the adversary.
 
-    def __init__(self, reader: Reader, weights: Reading, people: int) -> None:
+    Args:
+        encoder: To train.
+        merger: To train.
+        weights: Of the losses.
+        people: How many the adversary tells apart.
+    """
+
+    def __init__(self, encoder: FaceEncoder, merger: ExpressionMerger, weights: Reading, people: int) -> None:
         super().__init__()
-        self.reader = reader
+        self.encoder = encoder
+        self.merger = merger
+        self.adversary = adversary(EXPRESSION_SHAPES, people) if weights.adversary else None
         self._weights = weights
-        code = reader.heads[0].in_features
-        self.adversary = adversary(int(code), people) if weights.adversary else None
 
-    def forward(self, pictures: Tensor, expression: Tensor, shape: Tensor, detail: Tensor, person: Tensor) -> dict[str, Tensor]:
-        """Weighted losses of a batch."""
-        code = self.reader.code(pictures)
+    def forward(self, pictures: Tensor, truth: Tensor, person: Tensor) -> dict[str, Tensor]:
+        """Weighted losses of (b, 3, side, side) pictures with (b, 121) codes, NaN where not known, of (b,) people."""
+        code = self.merger.code(self.encoder(pictures))
         weights = self._weights
-        losses = {}
-        truths = (("expression", expression), ("shape", shape), ("detail", detail))
-        for number, (name, truth) in enumerate(truths):
-            spread = self.reader.get_buffer(f"spread_{number}")
-            read = self.reader.heads[number](code.flatten(1))
-            losses[name] = getattr(weights, name) * known_error(read, (truth / spread).clamp(-_LIMIT, _LIMIT))
+        expression, shape, detail = map(known_error, torch.split(code, _PARTS, 1), torch.split(truth, _PARTS, 1))
+        losses = {
+            "expression": weights.expression * expression,
+            "shape": weights.shape * shape,
+            "detail": weights.detail * detail,
+        }
         if self.adversary is not None:
-            guess = self.adversary(reversed_gradient(code.flatten(1), weights.adversary))
-            losses["adversary"] = nn.functional.cross_entropy(guess, person)
+            free = reversed_gradient(code[:, :EXPRESSION_SHAPES], weights.adversary)
+            losses["adversary"] = functional.cross_entropy(self.adversary(free), person)
         return losses
 
 
 class ReadingTrainee:
-    """See Trainee. `repeats` is how often each photo comes up for every head."""
+    """See Trainee.
 
-    def __init__(self, losses: ReadingLosses, examples: ExampleSet, rows: NDArray[np.intp]) -> None:
+    Args:
+        losses: To train.
+        examples: All of them.
+        photo_repeats: How often a photo comes up for every head.
+    """
+
+    def __init__(self, losses: ReadingLosses, examples: ExampleSet, photo_repeats: int) -> None:
+        photos = np.flatnonzero(examples.kinds == Kind.PHOTO)
         self._losses = losses
         self._examples = examples
-        self._rows = rows
+        self._rows = np.concatenate([np.arange(len(examples)), np.tile(photos, photo_repeats - 1)])
+        self._truth = np.clip(known(examples) / spreads(examples), -_LIMIT, _LIMIT)
         _, self._person = np.unique(examples.people, return_inverse=True)
-        self.size = len(rows)
-
-    @classmethod
-    def of(cls, losses: ReadingLosses, examples: ExampleSet, photo_repeats: int) -> Self:
-        """All examples, photos several times."""
-        rows = np.arange(len(examples.ids))
-        photos = rows[examples.kinds == "photo"]
-        return cls(losses, examples, np.concatenate([rows, np.tile(photos, photo_repeats - 1)]))
+        self.size = len(self._rows)
 
     def module(self) -> nn.Module:
         """See Trainee."""
         return self._losses
 
-    def paces(self) -> Sequence[tuple[nn.Module, float]]:
+    def paces(self) -> Sequence[tuple[Sequence[nn.Parameter], float]]:
         """The stem, which may come from another network, learns more slowly."""
-        reader = self._losses.reader
-        stem = reader.encoder.stem
-        rest = nn.ModuleList([part for name, part in reader.encoder.named_children() if name != "stem"])
+        encoder, merger = self._losses.encoder, self._losses.merger
+        stem = list(encoder.stem.parameters())
+        rest = [parameter for name, parameter in encoder.named_parameters() if not name.startswith("stem.")]
+        rest += [merger.questions, *merger.answer.parameters(), *merger.narrow.parameters(), *merger.read.parameters()]
+        if self._losses.adversary is not None:
+            rest += self._losses.adversary.parameters()
         return [(stem, _STEM_PACE), (rest, 1.0)]
 
-    def batch(self, chosen: NDArray[np.intp], generator: torch.Generator) -> tuple[Tensor, ...]:
-        """Jittered pictures and their truths."""
+    def batch(self, chosen: NDArray[np.intp], generator: torch.Generator) -> Batch:
+        """Jittered pictures, their codes and people."""
         rows = self._rows[chosen]
-        examples = self._examples
-        pictures = torch.from_numpy(np.stack([examples.picture(row) for row in rows])).permute(0, 3, 1, 2).float() / 127.5 - 1
-        truths = (torch.from_numpy(values[rows]) for values in (examples.expression, examples.shape, examples.detail))
-        return (jittered(pictures, generator), *truths, torch.from_numpy(self._person[rows]))
+        pictures = jittered(pictures_of(self._examples, rows), generator)
+        return pictures, torch.from_numpy(self._truth[rows]), torch.from_numpy(self._person[rows])
 
 
-def spreads(examples: ExampleSet) -> list[Floats]:
-    """Standard deviations of what is read, of the photos where they know it, so that all counts alike."""
-    photos = examples.kinds == "photo"
-    return [
-        (np.nanstd(values, axis=0) + _LEAST_SPREAD).astype(np.float32)
-        for values in (examples.expression, examples.shape[photos], examples.detail[photos])
-    ]
+def known(examples: ExampleSet) -> Floats:
+    """(n, 121) float32, what is known of examples, in its own units; NaN where it is not."""
+    return np.concatenate([examples.expression, examples.shape, examples.detail], axis=1)
+
+
+def spreads(examples: ExampleSet) -> Floats:
+    """(121,) float32 standard deviations: of the rig's weights where they are known, of the rest over photos."""
+    photos = examples.kinds == Kind.PHOTO
+    parts = (examples.expression, examples.shape[photos], examples.detail[photos])
+    return np.concatenate([_spread(part) for part in parts])
+
+
+def read_codes(encoder: FaceEncoder, merger: ExpressionMerger, examples: ExampleSet, device: torch.device) -> Floats:
+    """(n, 121) float32 codes of all examples, as they are."""
+    found = []
+    with torch.inference_mode():
+        for start in range(0, len(examples), _TOGETHER):
+            rows = np.arange(start, min(start + _TOGETHER, len(examples)))
+            found.append(merger.code(encoder(pictures_of(examples, rows).to(device))).float().cpu().numpy())
+    return np.concatenate(found)
+
+
+def _spread(values: Floats) -> Floats:
+    """(k,) of (n, k) values, 1 where nothing is known."""
+    counted = np.isfinite(values).sum(axis=0)
+    middle = np.nansum(values, axis=0, dtype=np.float64) / np.maximum(counted, 1)
+    variance = np.nansum((values - middle) ** 2, axis=0) / np.maximum(counted, 1)
+    return np.where(counted > 0, np.sqrt(variance) + _LEAST_SPREAD, 1.0).astype(np.float32)

@@ -13,21 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normpipe.batches import AlignedFace, Floats, Image
-from normpipe.config import Align, Detect, Pipeline
+from normpipe.config import Align, Detect
 from normpipe.errors import NormpipeError
-from normpipe.faces.build import build_detector, build_landmarker
+from normpipe.faces.build import build_landmarker
 from normpipe.faces.protocols import Landmarker
 from normpipe.normalizers.mean_face.interior import draw_interior
 from normpipe.normalizers.mean_face.model import MeanFaceModel, load_model
-from normpipe.normalizers.mean_face.normalizer import MeanFace
 from normpipe.raster import rasterize_flat
 from normpipe.stages.align import alignment_matrix, template_detection, transform
 from normpipe.synthetic.heads import PIVOT, HeadRig, project
-from normpipe.synthetic.paint import FRONTAL, fit_face_atlas
-from normpipe.synthetic.surface import MeshOnRig
+from normpipe.synthetic.paint import FRONTAL
 from normpipe.training.norface.examples import Example, Kind, shrunk
 from normpipe.training.norface.expressions import of_gaze, random_expression
 from normpipe.training.norface.looks import mouth_opening, read_face, steadied
+from normpipe.training.norface.rig_mesh import RigMesh
 from normpipe.training.norface.runs import FinishedRun, RunFace
 
 WARPS_PER_PERSON = 10
@@ -48,9 +47,7 @@ class WarpMaker:
 
     Attributes:
         rig: The rig.
-        atlas: Its skin, the common face's.
-        mesh: Where the face mesh lies on it.
-        offsets: (57, 468, 2) float32, what each expression shape does to the frontal mesh, eye distances.
+        tied: The face mesh on it.
         run: Of the portraits.
         calm: Numbers of the portraits that are warped, in turn.
         landmarker: Places landmarks.
@@ -60,9 +57,7 @@ class WarpMaker:
     """
 
     rig: HeadRig
-    atlas: Image
-    mesh: MeshOnRig
-    offsets: Floats
+    tied: RigMesh
     run: FinishedRun
     calm: NDArray[np.int64]
     landmarker: Landmarker
@@ -77,17 +72,9 @@ class WarpMaker:
         Raises:
             UsageError: no portrait of the run looks into the camera.
         """
-        detector, landmarker, model = build_detector(Detect(), "cpu"), build_landmarker(Detect(), "cpu"), load_model()
-        common = MeanFace(Pipeline())
-        common.prepare("cpu")
-        neutral = common.neutral()
-        found = landmarker.landmarks(neutral, detector.detect(neutral)[:1])[0]
-        assert found is not None, "the common face is found"
-        atlas = fit_face_atlas(rig, neutral, found.points[:, :2], detector, landmarker)
-        mesh = MeshOnRig.fit(rig, atlas, detector, landmarker)
-        offsets = np.stack([mesh.offsets(rig.vertices({name: 1.0}, ()), rig.neutral) for name in rig.expression_names])
+        landmarker, model, tied = build_landmarker(Detect(), "cpu"), load_model(), RigMesh.of(rig)
         calm = np.random.default_rng([seed, _ORDER]).permutation(run.calm(model))
-        return cls(rig, atlas, mesh, offsets, run, calm, landmarker, model, seed, side)
+        return cls(rig, tied, run, calm, landmarker, model, seed, side)
 
     def examples(self, start: int, stop: int) -> Iterator[Example]:
         """Warps by number, [start, stop).
@@ -114,7 +101,7 @@ class WarpMaker:
         left, right = face.landmarks[list(_EYE_CORNERS), :2]
         unit = float(np.linalg.norm(right - left)) / max(turn, _LEAST_COSINE)
         moved = face.landmarks.copy()
-        moved[:, :2] += np.tensordot(weights, self.offsets, axes=1) * unit * np.array([turn, 1], np.float32)
+        moved[:, :2] += np.tensordot(weights, self.tied.offsets, axes=1) * unit * np.array([turn, 1], np.float32)
         image = self._moved_picture(face, moved)
         before, after = mouth_opening(np.stack([face.landmarks, moved]))
         if after - before > _OPENED:
@@ -172,11 +159,11 @@ class WarpMaker:
             name: float(weight) for name, weight in zip(self.rig.expression_names, weights, strict=True) if weight > 0
         }
         view = replace(FRONTAL, expression=expression, size=_MOUTH_SIDE, extent=_MOUTH_EXTENT)
-        posed = np.asarray(self.mesh.points(self.rig.vertices(expression, ())) - PIVOT, np.float32)
+        posed = np.asarray(self.tied.mesh.points(self.rig.vertices(expression, ())) - PIVOT, np.float32)
         points = project(posed, view)
         points[:, 2] = (points[:, 2] - points[:, 2].mean()) * (_MOUTH_SIDE / _MOUTH_EXTENT)
         matrix = alignment_matrix(points, size, Align().margin)
-        crop = cv2.warpAffine(self.rig.render(view, self.atlas).image, matrix, (size, size))
+        crop = cv2.warpAffine(self.rig.render(view, self.tied.atlas).image, matrix, (size, size))
         corners = np.array([[0, 0], [size, 0], [size, size], [0, size]], np.float32)
         actor = AlignedFace(np.asarray(crop, np.uint8), transform(points, matrix), np.zeros(3, np.float32), corners)
         drawn = image.copy()

@@ -13,6 +13,8 @@ from normpipe.normalizers.mean_face import MeanFace
 from normpipe.records import MANIFEST_SCHEMA
 from normpipe.stages.parts import build_models
 from normpipe.synthetic.heads import HeadRig
+from normpipe.training.norface.build import build_examples
+from normpipe.training.norface.examples import Examples, read_examples
 from normpipe.training.norface.runs import finished_run
 
 PHOTOS = 12
@@ -59,3 +61,31 @@ def rig_file(shared):
 @pytest.fixture(scope="session")
 def rig(rig_file):
     return HeadRig.load(rig_file)
+
+
+@pytest.fixture(scope="session")
+def photos(run_folder, tmp_path_factory):
+    """The run's faces as examples of 64 pixels."""
+    examples = Examples(runs=(str(run_folder),), side=64)
+    return read_examples(build_examples(examples, tmp_path_factory.mktemp("photos"), 1, lambda done, total: None))
+
+
+@pytest.fixture
+def network(run_folder):
+    """A network of a few thousand weights that has learnt nothing."""
+    from .small import training
+
+    from normpipe.training.norface.network import new_network  # isort: skip
+
+    return new_network(training(run_folder))
+
+
+@pytest.fixture(scope="session")
+def common(run_folder):
+    """The common face at 256 pixels."""
+    from .small import torch
+
+    from normpipe.normalizers.norface.common_face import neutral_common_face  # isort: skip
+
+    assert torch is not None
+    return neutral_common_face(256)

@@ -1,0 +1,30 @@
+"""What the nobody's part of a code lets expect of the other one: fitted in closed form, once reading has been learnt.
+
+A smile that the first part sees goes with landmarks and wrinkles that most people's smiles have. That much is drawn at strength
+0, and only what is beyond it may be somebody's.
+"""
+
+import numpy as np
+import torch
+
+from normpipe.batches import Floats
+from normpipe.normalizers.norface.merging import ExpressionMerger
+
+_PENALTY = 30.0
+
+
+def fit_expected(merger: ExpressionMerger, codes: Floats) -> None:
+    """Write the ridge regression of the own part on the free one into the merger.
+
+    Args:
+        merger: Whose layer `expected` is set.
+        codes: (n, free + own) float32 of real faces.
+    """
+    free = merger.expected.in_features
+    middle = codes.mean(axis=0, dtype=np.float64)
+    centred = codes - middle
+    given, sought = centred[:, :free], centred[:, free:]
+    weights = np.linalg.solve(given.T @ given + _PENALTY * np.eye(free), given.T @ sought)
+    with torch.no_grad():
+        merger.expected.weight.copy_(torch.from_numpy(weights.T))
+        merger.expected.bias.copy_(torch.from_numpy(middle[free:] - middle[:free] @ weights))

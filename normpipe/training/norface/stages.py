@@ -1,0 +1,79 @@
+"""The stages of a training as folders: what each depends on, whether it is done, and that nobody goes on with another one.
+
+A stage depends on its own section of the training file, on those of all before it, and on the examples. When it begins, these
+are noted in its folder; when it is done, its averaged weights are there. Paths, the device and the card decide about no weight.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from normpipe.engine.fingerprint import Fingerprint, flatten
+from normpipe.errors import IncompatibleRunError
+from normpipe.shards.atomic import write_bytes
+from normpipe.training.norface.build import Part
+from normpipe.training.norface.config import Training
+
+STAGE_FILE = "stage.json"
+RESULT_FILE = "averaged.safetensors"
+
+MASKED, READING, IDENTITY, DRAWING = "masked", "reading", "identity", "drawing"
+
+_SECTIONS = (
+    (MASKED, ("masked",)),
+    (READING, ("merger", "reading")),
+    (IDENTITY, ("identity",)),
+    (DRAWING, ("decoder", "drawing")),
+)
+_PATHS = {"runs", "rig"}
+
+
+def stage_fingerprints(training: Training, parts: list[Part]) -> dict[str, Fingerprint]:
+    """What each stage depends on, in the order of the stages; those that are left out are there as well.
+
+    Args:
+        training: The training file.
+        parts: The planned parts of the examples.
+    """
+    document = training.model_dump(mode="json")
+    document["examples"] = {key: value for key, value in document["examples"].items() if key not in _PATHS}
+    known = {"examples": Fingerprint({part.name: part.fingerprint for part in parts}).digest}
+    for section in ("seed", "precision", "encoder", "examples"):
+        known |= flatten({section: document[section]}, "config")
+    found = {}
+    for name, sections in _SECTIONS:
+        for section in sections:
+            known |= flatten({section: document[section]}, "config")
+        found[name] = Fingerprint(dict(known))
+    return found
+
+
+def refuse_others(out: Path, stages: Mapping[str, Fingerprint]) -> None:
+    """Make sure that no stage in the folder was begun otherwise.
+
+    Raises:
+        IncompatibleRunError: one was; the message names the keys.
+    """
+    for name, fingerprint in stages.items():
+        begun = _begun(out / name)
+        if begun is not None and begun.parts != fingerprint.parts:
+            raise IncompatibleRunError(
+                f"{out.name}: its stage {name} was begun otherwise: {'; '.join(begun.differences(fingerprint))}; "
+                "change that back, or choose another OUT"
+            )
+
+
+def begin(folder: Path, fingerprint: Fingerprint) -> None:
+    """Note in a stage's folder what it depends on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if _begun(folder) is None:
+        write_bytes(folder / STAGE_FILE, (json.dumps(dict(fingerprint.parts), indent=2) + "\n").encode())
+
+
+def _begun(folder: Path) -> Fingerprint | None:
+    try:
+        return Fingerprint(json.loads((folder / STAGE_FILE).read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise IncompatibleRunError(f"{folder.name}/{STAGE_FILE}: damaged; choose another OUT") from error

@@ -1,0 +1,150 @@
+"""The teacher of the drawing stage: mean_face's renderer, told by a code what to draw.
+
+It says where the landmarks of the drawing are, from where in the common face each of its pixels comes, how much lighter or
+darker that is, and what the picture looks like. All but the last costs next to nothing and is computed when it is asked for.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from normpipe.batches import AlignedFace, Floats, Image
+from normpipe.config import Normalize
+from normpipe.normalizers.mean_face.detail import ATLAS_SIDE
+from normpipe.normalizers.mean_face.expression import compressed
+from normpipe.normalizers.mean_face.interior import draw_interior
+from normpipe.normalizers.mean_face.model import MeanFaceModel
+from normpipe.normalizers.norface.common_face import CommonFace
+from normpipe.raster import rasterize_flat
+from normpipe.stages.align import template_map
+from normpipe.training.norface.config import Drawing
+from normpipe.training.norface.examples import EXPRESSION_SHAPES, SHAPE_TERMS
+
+_LARGEST_WEIGHT = 1.5  # of a shape of the rig; faces that do more are read wrongly
+_LIGHT_LIMIT = 1.0  # of log luminance, either way
+_MAP_SIDE = 1000  # pixels in which the map from face units is asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What a drawing shall be, on a grid of g x g.
+
+    Attributes:
+        flow: (2, g, g) float32, how far from a pixel of the drawing its place in the common face is, in sides.
+        light: (1, g, g) float32 log of the factor on its colour, within +-1.
+        mask: (1, g, g) float32, 1 where both are known: the face without the mouth's opening.
+    """
+
+    flow: Floats
+    light: Floats
+    mask: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """Knows what a code looks like.
+
+    Attributes:
+        model: Of mean_face.
+        options: How much of each reading is drawn.
+        rig_offsets: (57, 468, 2) float32, what each of the rig's shapes does to the landmarks, eye distances; zeros if there is
+            no rig.
+        spreads: (121,) float32 units of the code.
+        margin: Room around the common face.
+    """
+
+    model: MeanFaceModel
+    options: Drawing
+    rig_offsets: Floats
+    spreads: Floats
+    margin: float
+
+    def points(self, passed: Floats) -> Floats:
+        """(468, 2) float32 landmarks of the drawing, in sides, from the (121,) numbers that passed."""
+        values = passed * self.spreads
+        weights = np.clip(values[:EXPRESSION_SHAPES], 0, _LARGEST_WEIGHT)
+        shape = values[EXPRESSION_SHAPES : EXPRESSION_SHAPES + SHAPE_TERMS]
+        offsets: Floats = (shape @ self.model.shape_out).reshape(-1, 2).astype(np.float32)
+        by_landmarks = compressed(offsets, float(self.model.offset_limit[0]))
+        by_rig: Floats = np.tensordot(weights, self.rig_offsets, axes=1).astype(np.float32)
+        return self._placed(np.float32(self.options.by_landmarks) * by_landmarks + np.float32(self.options.by_rig) * by_rig)
+
+    def neutral(self) -> Floats:
+        """(468, 2) float32 landmarks of the common face, in sides."""
+        return self._placed(np.zeros((1, 2), np.float32))
+
+    def lesson(self, passed: Floats, grid: int) -> Lesson:
+        """Flow and light for the (121,) numbers that passed."""
+        model = self.model
+        places = self.points(passed) * np.float32(grid)
+        triangles = np.concatenate([model.eye_triangles, model.skin_triangles])
+        source, mask = rasterize_flat(places, triangles, _attributes(self.neutral()), (grid, grid))
+        in_atlas, _ = rasterize_flat(places, triangles, _attributes(model.atlas_points), (grid, grid))
+        atlas = np.zeros(model.detail_mask.shape, np.float32)
+        detail = (passed * self.spreads)[EXPRESSION_SHAPES + SHAPE_TERMS :]
+        atlas[model.detail_mask] = self.options.by_detail * (detail @ model.detail_out)
+        across, down = in_atlas[..., 0] * ATLAS_SIDE - 0.5, in_atlas[..., 1] * ATLAS_SIDE - 0.5
+        limited = np.clip(atlas, -_LIGHT_LIMIT, _LIGHT_LIMIT)
+        light = np.asarray(cv2.remap(limited, across, down, cv2.INTER_LINEAR), np.float32)
+        centres = (np.arange(grid, dtype=np.float32) + np.float32(0.5)) / np.float32(grid)
+        here = np.stack(np.meshgrid(centres, centres), axis=-1)
+        flow = (source[..., :2] - here) * mask[..., None]
+        return Lesson(np.ascontiguousarray(flow.transpose(2, 0, 1)), (light * mask)[None], mask.astype(np.float32)[None])
+
+    def _placed(self, offsets: Floats) -> Floats:
+        scale, shift = template_map(_MAP_SIDE, self.margin)
+        return (((self.model.neutral + offsets) * scale + shift) / _MAP_SIDE).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """The common face as the teacher draws with it.
+
+    Attributes:
+        colour: (s, s, 3) uint8 RGB.
+        alpha: (s, s) uint8, 255 on the face.
+        neutral: (468, 2) float32 its landmarks, in sides.
+    """
+
+    colour: Image
+    alpha: Image
+    neutral: Floats
+
+    @classmethod
+    def of(cls, face: CommonFace, neutral: Floats) -> "Layers":
+        """Of a part of the network."""
+        return cls(face.colour[0].permute(1, 2, 0).cpu().numpy().copy(), face.alpha[0, 0].cpu().numpy().copy(), neutral)
+
+    def picture(self, points: Floats, image: Image, landmarks: Floats, model: MeanFaceModel) -> Image:
+        """The common face on other landmarks, without wrinkles, with somebody's eyes and mouth.
+
+        Args:
+            points: (468, 2) float32, where its landmarks shall be, in sides.
+            image: (n, n, 3) uint8 RGB crop of somebody.
+            landmarks: (468, 3) float32 of that crop, in sides.
+            model: Of mean_face.
+
+        Returns:
+            (n, n, 3) uint8 RGB.
+        """
+        size = self.colour.shape[0]
+        places = points * np.float32(size)
+        triangles = np.concatenate([model.eye_triangles, model.skin_triangles, model.mouth_triangles])
+        source, mask = rasterize_flat(places, triangles, _attributes(self.neutral), (size, size))
+        across, down = source[..., 0] * size - 0.5, source[..., 1] * size - 0.5
+        canvas = np.asarray(cv2.remap(self.colour, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+        alpha = cv2.remap(self.alpha, across, down, cv2.INTER_LINEAR).astype(np.float32) / np.float32(255) * mask
+        corners = np.array([[0, 0], [size, 0], [size, size], [0, size]], np.float32)
+        crop = np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR), np.uint8)
+        face = AlignedFace(crop, landmarks * np.float32(size), np.zeros(3, np.float32), corners)
+        drawn = draw_interior(canvas, places, face, canvas.copy(), model)
+        alpha[drawn] = 1
+        ground = np.full(canvas.shape, Normalize().background, np.uint8)
+        whole = cv2.blendLinear(canvas, ground, alpha, 1 - alpha)
+        return np.asarray(cv2.resize(whole, image.shape[:2], interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _attributes(places: Floats) -> Floats:
+    """(n, 3) for the rasteriser of (n, 2) places from 0 to 1."""
+    return np.column_stack([places, np.zeros(len(places))]).astype(np.float32)

@@ -1,0 +1,283 @@
+"""Everything from a training file to a folder of weights: examples, masked, reading, identity, drawing, the model.
+
+Each stage starts from what the one before left on disk, whether that was a moment ago or last week: so a training that was
+stopped at any point and one that was not are the same.
+"""
+
+import shutil
+from collections.abc import Callable
+from contextlib import ExitStack
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+import numpy as np
+
+from normpipe.errors import ModelUnavailableError, UsageError
+
+try:
+    import torch
+    from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
+    from safetensors import SafetensorError
+except ImportError as error:
+    raise ModelUnavailableError("training needs torch, diffusers and accelerate: pip install 'normpipe[train]'") from error
+
+from torch import nn
+
+from normpipe.batches import Floats
+from normpipe.engine.lock import locked
+from normpipe.normalizers.mean_face.model import load_model
+from normpipe.normalizers.norface.pipeline import NorfacePipeline
+from normpipe.shards.atomic import write_bytes
+from normpipe.synthetic.heads import HeadRig
+from normpipe.training.norface.build import build_examples, plan_parts
+from normpipe.training.norface.card import model_card
+from normpipe.training.norface.config import Stage, Training
+from normpipe.training.norface.drawing import DrawingLosses, DrawingTrainee, sample_sheet
+from normpipe.training.norface.examples import EXPRESSION_SHAPES, ExampleSet, Kind, read_examples
+from normpipe.training.norface.expected import fit_expected
+from normpipe.training.norface.identity import IdentityLosses, IdentityNet, IdentityTrainee, several_of_each
+from normpipe.training.norface.loop import (
+    CHECKPOINTS_FOLDER,
+    Directions,
+    Trainee,
+    loaded,
+    new_accelerator,
+    seed_of,
+    train,
+    write_tensors,
+)
+from normpipe.training.norface.masked import MaskedLosses, MaskedTrainee
+from normpipe.training.norface.network import new_network
+from normpipe.training.norface.reading import ReadingLosses, ReadingTrainee, read_codes, spreads
+from normpipe.training.norface.rig_mesh import RigMesh
+from normpipe.training.norface.stages import (
+    DRAWING,
+    IDENTITY,
+    MASKED,
+    READING,
+    RESULT_FILE,
+    begin,
+    refuse_others,
+    stage_fingerprints,
+)
+from normpipe.training.norface.targets import STRENGTHS, TargetSet, build_targets, drawn_evenly, read_targets
+from normpipe.training.norface.teacher import Layers, Teacher
+
+EXAMPLES_FOLDER = "examples"
+TARGETS_FOLDER = "targets"
+SAMPLES_FOLDER = "samples"
+MODEL_FOLDER = "model"
+CARD_FILE = "README.md"
+_CODES_FILE = "codes.safetensors"
+_CODES = "codes"
+
+_Module = TypeVar("_Module", bound=nn.Module)
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """With what to train; decides about no weight but by rounding.
+
+    Attributes:
+        device: `cpu` or `cuda`.
+        workers: Processes that make examples and targets.
+        watch: Told what happens, a line each time.
+    """
+
+    device: str
+    workers: int
+    watch: Callable[[str], None]
+
+
+def train_norface(training: Training, out: Path, means: Means) -> Path:
+    """Train a network, or go on with it; what is done is not done again.
+
+    Started by several ranks (`accelerate launch`, `torchrun`), each of them calls this.
+
+    Args:
+        training: Of what, on what, how long.
+        out: Folder of all that belongs to the training.
+        means: With what.
+
+    Returns:
+        OUT/model, which `NorfacePipeline.from_pretrained` loads.
+
+    Raises:
+        ModelUnavailableError: there is no CUDA device.
+        IncompatibleRunError: a stage in OUT was begun under another configuration, or another training is writing there.
+        UsageError: examples cannot be made of what the file names, a file in OUT is damaged, or losses are no numbers any more.
+        NormpipeError: a process died.
+    """
+    accelerator = new_accelerator(training.precision, means.device)
+    with ExitStack() as stack:
+        if accelerator.is_main_process:
+            stack.enter_context(locked(out))
+        return _Training(training, out, means, accelerator).done()
+
+
+class _Training:
+    """One training in its folder."""
+
+    def __init__(self, training: Training, out: Path, means: Means, accelerator: Accelerator) -> None:
+        self._training = training
+        self._out = out
+        self._means = means
+        self._accelerator = accelerator
+        self._main = bool(accelerator.is_main_process)
+        self._parts = plan_parts(training.examples)
+        self._stages = stage_fingerprints(training, self._parts)
+        refuse_others(out, self._stages)
+
+    def done(self) -> Path:
+        """All stages, in order."""
+        training = self._training
+        examples = self._examples()
+        network = new_network(training)
+        trained = {}
+        if training.masked is not None:
+            guesses = self._new(MASKED, lambda: MaskedLosses(network.encoder))
+            trained[MASKED] = self._stage(MASKED, training.masked, MaskedTrainee(guesses, examples, training.masked.hidden))
+        people = len(np.unique(examples.people))
+        reader = self._new(READING, lambda: ReadingLosses(network.encoder, network.merger, training.reading, people))
+        trainee = ReadingTrainee(reader, examples, training.reading.photo_repeats)
+        trained[READING] = self._stage(READING, training.reading, trainee)
+        codes = self._codes(network, examples)
+        fit_expected(network.merger, codes[examples.kinds != Kind.HEAD])
+        identity = None
+        if training.identity is not None:
+            section = training.identity
+            count = len(np.unique(several_of_each(examples.people)[1]))
+            knower = self._new(IDENTITY, lambda: IdentityLosses(IdentityNet(section.dim), count))
+            trained[IDENTITY] = self._stage(IDENTITY, section, IdentityTrainee(knower, examples))
+            identity = knower.net
+        trained[DRAWING] = self._drawing(network, examples, codes, identity)
+        return self._model(network, examples, trained)
+
+    def _examples(self) -> ExampleSet:
+        folder = self._out / EXAMPLES_FOLDER
+        if self._main:
+            build_examples(self._training.examples, folder, self._means.workers, self._counts(EXAMPLES_FOLDER))
+        self._accelerator.wait_for_everyone()
+        return read_examples([folder / part.name for part in self._parts])
+
+    def _codes(self, network: NorfacePipeline, examples: ExampleSet) -> Floats:
+        """(n, 121) float32 codes of all examples: read once, by the first rank."""
+        file = self._out / READING / _CODES_FILE
+        if self._main and not file.exists():
+            self._means.watch("reading all examples")
+            device = self._accelerator.device
+            network.to(device)
+            codes = read_codes(network.encoder, network.merger, examples, device)
+            network.to("cpu")
+            write_tensors(file, {_CODES: torch.from_numpy(codes)})
+        self._accelerator.wait_for_everyone()
+        codes_read: Floats = loaded(file)[_CODES].numpy()
+        return codes_read
+
+    def _drawing(self, network: NorfacePipeline, examples: ExampleSet, codes: Floats, identity: IdentityNet | None) -> Path:
+        section = self._training.drawing
+        teacher = self._teacher(network, examples)
+        targets = self._targets(network, examples, codes, teacher)
+        pupil = self._new(DRAWING, lambda: DrawingLosses(network, section, teacher.neutral(), identity))
+        samples = self._out / DRAWING / SAMPLES_FOLDER
+
+        def look(step: int, averaged: nn.Module) -> None:
+            assert isinstance(averaged, DrawingLosses)
+            sheet = sample_sheet(averaged, examples, targets)
+            _, content = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+            samples.mkdir(exist_ok=True)
+            write_bytes(samples / f"step-{step:08d}.png", content.tobytes())
+
+        return self._stage(DRAWING, section, DrawingTrainee(pupil, targets, teacher), look)
+
+    def _teacher(self, network: NorfacePipeline, examples: ExampleSet) -> Teacher:
+        rig, section = self._training.examples.rig, self._training.drawing
+        if section.by_rig:
+            assert rig is not None, "the training file asks for it"
+            rig_offsets = RigMesh.of(HeadRig.load(Path(rig))).offsets
+        else:
+            rig_offsets = np.zeros((EXPRESSION_SHAPES, 1, 2), np.float32)
+        margin = float(network.common_face.config["margin"])
+        return Teacher(load_model(), section, rig_offsets, spreads(examples), margin)
+
+    def _targets(self, network: NorfacePipeline, examples: ExampleSet, codes: Floats, teacher: Teacher) -> TargetSet:
+        seed = seed_of(self._training.seed, TARGETS_FOLDER)
+        rows = drawn_evenly(examples.kinds, self._training.drawing.examples, seed)
+        strengths = torch.tensor(STRENGTHS).repeat(len(rows))
+        with torch.inference_mode():
+            passed = network.merger.passed(
+                torch.from_numpy(codes[rows]).repeat_interleave(len(STRENGTHS), 0), strengths
+            ).numpy()
+        folder = self._out / TARGETS_FOLDER
+        layers = Layers.of(network.common_face, teacher.neutral())
+        parts: list[Path] = []
+        if self._main:
+            counts = self._counts(TARGETS_FOLDER)
+            parts = build_targets(examples, rows, passed, teacher, layers, folder, self._means.workers, counts)
+        self._accelerator.wait_for_everyone()
+        return read_targets(parts or sorted(folder.glob("part-*.parquet")), rows, passed)
+
+    def _model(self, network: NorfacePipeline, examples: ExampleSet, trained: dict[str, Path]) -> Path:
+        """Write the shipped folder, whole or not at all."""
+        target = self._out / MODEL_FOLDER
+        if self._main:
+            part = target.with_suffix(".part")
+            shutil.rmtree(part, ignore_errors=True)
+            halved = NorfacePipeline(
+                deepcopy(network.encoder).half(),  # type: ignore[no-untyped-call]  # diffusers gives it no types
+                deepcopy(network.merger).half(),  # type: ignore[no-untyped-call]
+                deepcopy(network.decoder).half(),  # type: ignore[no-untyped-call]
+                network.common_face,
+            )
+            try:
+                halved.save_pretrained(part)
+            except SafetensorError as error:
+                raise UsageError(
+                    f"{MODEL_FOLDER}: cannot write the weights ({error}); free some space and train again"
+                ) from error
+            parts = ("encoder", "merger", "decoder")
+            counts = {name: sum(weight.numel() for weight in getattr(network, name).parameters()) for name in parts}
+            write_bytes(part / CARD_FILE, model_card(self._training, examples, counts, trained).encode())
+            for path in part.rglob("*"):
+                path.chmod(0o755 if path.is_dir() else 0o644)
+            part.chmod(0o755)
+            shutil.rmtree(target, ignore_errors=True)
+            part.rename(target)
+        self._accelerator.wait_for_everyone()
+        return target
+
+    def _stage(self, name: str, section: Stage, trainee: Trainee, look: Callable[[int, nn.Module], None] | None = None) -> Path:
+        """Bring a stage to its end, if it is not there: the trainee's module has the averaged weights then. Its folder."""
+        folder = self._out / name
+        result = folder / RESULT_FILE
+        module = trainee.module()
+        if not result.exists():
+            if self._main:
+                begin(folder, self._stages[name])
+            self._accelerator.wait_for_everyone()
+            directions = Directions(name, folder, self._training.seed, self._say, look)
+            averaged = train(trainee, section, directions, self._accelerator)
+            if self._main:
+                write_tensors(result, averaged.state_dict())
+            self._accelerator.wait_for_everyone()
+        if self._main:
+            shutil.rmtree(folder / CHECKPOINTS_FOLDER, ignore_errors=True)
+        module.cpu().load_state_dict(loaded(result))
+        module.eval().requires_grad_(requires_grad=False)
+        return folder
+
+    def _new(self, name: str, make: Callable[[], _Module]) -> _Module:
+        """A module whose first weights follow from the seed and its name."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_of(self._training.seed, name, "weights"))
+            return make()
+
+    def _say(self, line: str) -> None:
+        if self._main:
+            self._means.watch(line)
+
+    def _counts(self, what: str) -> Callable[[int, int], None]:
+        return lambda done, total: self._say(f"{what} {done}/{total}")
