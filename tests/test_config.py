@@ -12,7 +12,9 @@ from pydantic import ValidationError
 from normpipe.config import FacePolicy, Pipeline, load_pipeline
 from normpipe.errors import UsageError
 
-PIPELINES = sorted(path for path in (Path(__file__).resolve().parents[1] / "pipelines").glob("*.yaml") if not path.name.startswith("train-"))
+PIPELINES = sorted(
+    path for path in (Path(__file__).resolve().parents[1] / "pipelines").glob("*.yaml") if not path.name.startswith("train-")
+)
 
 
 @pytest.fixture
