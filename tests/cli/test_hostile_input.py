@@ -20,18 +20,31 @@ _COLOURED = 8.0  # grey levels by which a crop may differ from the plain one whe
 _WITHOUT_COLOUR = 12.0
 
 
+# A process inherits the peak of the one that starts it, and the tests' own may be large: a small one stands between.
+_MEASURED = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[2:])
+with open(sys.argv[1], "w") as file:
+    file.write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+sys.exit(code)
+"""
+
+
 def _run(folder, out, *options):
     """The command as a shell starts it, its streams as one text, and its peak memory in kilobytes."""
     command = [sys.executable, "-m", "normpipe", "run", str(folder), str(out), *options]
     if os.geteuid() == 0 and shutil.which("setpriv"):  # root reads everything unless it gives that up
         without = "-dac_override,-dac_read_search"
         command = ["setpriv", f"--bounding-set={without}", f"--inh-caps={without}", *command]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    text = process.stdout.read()
-    process.stdout.close()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, text, usage.ru_maxrss
+    peak = out.with_suffix(".peak")
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURED, str(peak), *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout, int(peak.read_text())
 
 
 @pytest.fixture(scope="module")
