@@ -193,16 +193,7 @@ def read_examples(parts: Sequence[Path]) -> ExampleSet:
     Raises:
         UsageError: a part is missing or damaged.
     """
-    tables = []
-    for part in parts:
-        try:
-            with pq.ParquetFile(part) as file:
-                tables.append(file.read().replace_schema_metadata(None).cast(EXAMPLES_SCHEMA))
-        except (OSError, ValueError) as error:  # Arrow raises either, by what is damaged
-            raise UsageError(
-                f"{part.name}: this part of the examples is missing or damaged; build the examples again"
-            ) from error
-    table = pa.concat_tables([EXAMPLES_SCHEMA.empty_table(), *tables])
+    table = read_tables(parts, EXAMPLES_SCHEMA, "this part of the examples is missing or damaged; build the examples again")
     ids, people, kinds = (np.array(table[name].to_pylist(), np.str_) for name in ("example_id", "person", "kind"))
     expression, shape, detail, landmarks = (_rows(table[name]) for name in ("expression", "shape", "detail", "landmarks"))
     return ExampleSet(
@@ -215,6 +206,22 @@ def read_examples(parts: Sequence[Path]) -> ExampleSet:
         detail=detail.astype(np.float32, copy=False),
         landmarks=landmarks.reshape(-1, LANDMARK_COUNT, 3).astype(np.float16, copy=False),
     )
+
+
+def read_tables(parts: Sequence[Path], schema: pa.Schema, trouble: str) -> pa.Table:
+    """The rows of parts that `write_table` wrote, in their order, in the columns of the schema.
+
+    Raises:
+        UsageError: a part is missing or damaged; the message is its name and `trouble`.
+    """
+    tables = []
+    for part in parts:
+        try:
+            with pq.ParquetFile(part) as file:
+                tables.append(file.read(columns=schema.names).replace_schema_metadata(None).cast(schema))
+        except (OSError, ValueError) as error:  # Arrow raises either, by what is damaged
+            raise UsageError(f"{part.name}: {trouble}") from error
+    return pa.concat_tables([schema.empty_table(), *tables])
 
 
 def _note(part: Path) -> Path:

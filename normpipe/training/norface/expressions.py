@@ -66,6 +66,11 @@ def random_expression(names: Sequence[str], random: np.random.Generator) -> Floa
     return np.array([weights[name] for name in names], np.float32)
 
 
+def by_name(names: Sequence[str], weights: Floats) -> dict[str, float]:
+    """The weights above 0 by the rig's names, as its renderer takes them."""
+    return {name: float(weight) for name, weight in zip(names, weights, strict=True) if weight > 0}
+
+
 def of_gaze(names: Sequence[str]) -> NDArray[np.bool_]:
     """(len(names),) which shapes turn the eyes or widen the pupils, and move no landmark."""
     return np.array([name.startswith(("eyeLook", "Pupil")) for name in names])

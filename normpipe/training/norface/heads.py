@@ -22,7 +22,7 @@ from normpipe.stages.detect import detect
 from normpipe.synthetic.heads import HeadParams, HeadRig
 from normpipe.synthetic.paint import FRONTAL, draw_atlas, face_atlas
 from normpipe.training.norface.examples import Example, Kind
-from normpipe.training.norface.expressions import random_expression
+from normpipe.training.norface.expressions import by_name, random_expression
 from normpipe.training.norface.looks import read_face
 from normpipe.training.norface.runs import FinishedRun
 from normpipe.training.turned_heads import random_background
@@ -137,7 +137,7 @@ def random_view(rig: HeadRig, weights: Floats, random: np.random.Generator) -> H
         yaw=float(np.clip(random.normal(0, _YAW), -_YAW_LIMIT, _YAW_LIMIT)),
         pitch=float(np.clip(random.normal(0, _PITCH), -_PITCH_LIMIT, _PITCH_LIMIT)),
         roll=float(random.normal(0, _ROLL)),
-        expression={name: float(weight) for name, weight in zip(rig.expression_names, weights, strict=True) if weight > 0},
+        expression=by_name(rig.expression_names, weights),
         distance=float(random.uniform(60, 200)),
         size=_VIEW_SIDE,
         extent=float(random.uniform(30, 36)),

@@ -13,15 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from normpipe.batches import Floats, Image
 from normpipe.engine.fingerprint import Fingerprint
-from normpipe.errors import UsageError
 from normpipe.normalizers.mean_face.model import load_model, model_sha256
 from normpipe.shards.atomic import remove_leftovers
-from normpipe.training.norface.examples import ExampleSet, decoded_picture, encoded_picture, holds, write_table
+from normpipe.training.norface.examples import ExampleSet, decoded_picture, encoded_picture, holds, read_tables, write_table
 from normpipe.training.norface.processes import done_in_processes
 from normpipe.training.norface.teacher import Layers, Teacher
 
@@ -146,14 +144,9 @@ def read_targets(parts: Sequence[Path], rows: NDArray[np.intp], passed: Floats) 
     Raises:
         UsageError: a part is missing or damaged.
     """
-    tables = []
-    for part in parts:
-        try:
-            with pq.ParquetFile(part) as file:
-                tables.append(file.read(columns=["image"]))
-        except (OSError, ValueError) as error:  # Arrow raises either, by what is damaged
-            raise UsageError(f"{part.name}: this part of the targets is missing or damaged; train again") from error
-    return TargetSet(rows, passed, pa.concat_tables(tables)["image"])
+    pictures = pa.schema([TARGETS_SCHEMA.field("image")])
+    table = read_tables(parts, pictures, "this part of the targets is missing or damaged; train again")
+    return TargetSet(rows, passed, table["image"])
 
 
 def drawn_evenly(kinds: NDArray[np.str_], count: int, seed: int) -> NDArray[np.intp]:

@@ -24,7 +24,7 @@ from normpipe.stages.align import alignment_matrix, template_detection, transfor
 from normpipe.synthetic.heads import PIVOT, HeadRig, project
 from normpipe.synthetic.paint import FRONTAL
 from normpipe.training.norface.examples import Example, Kind, shrunk
-from normpipe.training.norface.expressions import of_gaze, random_expression
+from normpipe.training.norface.expressions import by_name, of_gaze, random_expression
 from normpipe.training.norface.looks import mouth_opening, read_face, steadied
 from normpipe.training.norface.rig_mesh import RigMesh
 from normpipe.training.norface.runs import FinishedRun, RunFace
@@ -155,9 +155,7 @@ class WarpMaker:
     def _with_mouth(self, image: Image, moved: Floats, weights: Floats) -> Image:
         """The crop with what the rig shows between the lips in that expression."""
         size = image.shape[0]
-        expression = {
-            name: float(weight) for name, weight in zip(self.rig.expression_names, weights, strict=True) if weight > 0
-        }
+        expression = by_name(self.rig.expression_names, weights)
         view = replace(FRONTAL, expression=expression, size=_MOUTH_SIDE, extent=_MOUTH_EXTENT)
         posed = np.asarray(self.tied.mesh.points(self.rig.vertices(expression, ())) - PIVOT, np.float32)
         points = project(posed, view)
