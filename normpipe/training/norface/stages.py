@@ -5,7 +5,7 @@ are noted in its folder; when it is done, its averaged weights are there. Paths,
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from normpipe.engine.fingerprint import Fingerprint, flatten
@@ -28,7 +28,7 @@ _SECTIONS = (
 _PATHS = {"runs", "rig"}
 
 
-def stage_fingerprints(training: Training, parts: list[Part]) -> dict[str, Fingerprint]:
+def stage_fingerprints(training: Training, parts: Sequence[Part]) -> dict[str, Fingerprint]:
     """What each stage depends on, in the order of the stages; those that are left out are there as well.
 
     Args:

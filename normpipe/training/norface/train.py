@@ -5,7 +5,7 @@ stopped at any point and one that was not are the same.
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ from normpipe.normalizers.mean_face.model import load_model
 from normpipe.normalizers.norface.pipeline import NorfacePipeline
 from normpipe.shards.atomic import write_bytes
 from normpipe.synthetic.heads import HeadRig
-from normpipe.training.norface.build import build_examples, plan_parts
+from normpipe.training.norface.build import Part, build_examples, plan_parts
 from normpipe.training.norface.card import model_card
 from normpipe.training.norface.config import Stage, Training
 from normpipe.training.norface.drawing import DrawingLosses, DrawingTrainee, sample_sheet
@@ -112,23 +112,24 @@ def train_norface(training: Training, out: Path, means: Means) -> Path:
         NormpipeError: a process died.
     """
     accelerator = new_accelerator(training.precision, means.device)
+    parts = plan_parts(training.examples)  # before OUT is made: a file that names no runs leaves nothing behind
     with ExitStack() as stack:
         if accelerator.is_main_process:
             stack.enter_context(locked(out))
-        return _Training(training, out, means, accelerator).done()
+        return _Training(training, out, means, accelerator, parts).done()
 
 
 class _Training:
     """One training in its folder."""
 
-    def __init__(self, training: Training, out: Path, means: Means, accelerator: Accelerator) -> None:
+    def __init__(self, training: Training, out: Path, means: Means, accelerator: Accelerator, parts: Sequence[Part]) -> None:
         self._training = training
         self._out = out
         self._means = means
         self._accelerator = accelerator
         self._main = bool(accelerator.is_main_process)
-        self._parts = plan_parts(training.examples)
-        self._stages = stage_fingerprints(training, self._parts)
+        self._parts = parts
+        self._stages = stage_fingerprints(training, parts)
         refuse_others(out, self._stages)
 
     def done(self) -> Path:

@@ -132,6 +132,12 @@ def test_a_changed_file_is_refused_with_the_keys_that_changed(whole, run_folder,
     assert content(whole[0]) == before
 
 
+def test_a_file_that_names_no_run_leaves_nothing_behind(run_folder, tmp_path):
+    with pytest.raises(UsageError, match="not a run's folder"):
+        trained(training(run_folder, examples={"runs": [str(tmp_path)]}), tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_decides_about_no_weight_may_change(whole, run_folder):
     trained(training(run_folder, card={"licence": "CC0-1.0", "data": ["drawn people, ours"]}), whole[0])
     card = (whole[0] / "model" / "README.md").read_text()
