@@ -51,9 +51,8 @@ from normpipe.audit.regions import shape_regions
 from normpipe.audit.rows import RowFindings, tremble
 from normpipe.audit.sample import sampled_people
 from normpipe.audit.table import RowTable
-from normpipe.faces.geometry import mean_shape
+from normpipe.faces.geometry import mean_shape, mirror_points
 from normpipe.training.measures import expression_measures
-from normpipe.training.mesh import mirror_points
 
 ALGORITHM_VERSION = 3
 

@@ -63,6 +63,12 @@ def mean_shape() -> FaceShape:
         return FaceShape(arrays["points"].astype(np.float32), arrays["weights"].astype(np.float32))
 
 
+def mirror_points(points: Floats) -> NDArray[np.intp]:
+    """(468,) index of each point's mirror image in the symmetric frontal (468, 3) mean shape."""
+    reflected = points * np.array([-1, 1, 1], np.float32)
+    return np.asarray(np.linalg.norm(reflected[:, None] - points[None], axis=-1).argmin(axis=1))
+
+
 def fit_similarity(source: Floats, targets: Floats, weights: Floats) -> Similarity:
     """Least-squares similarity from one shape onto many, by weighted orthogonal Procrustes.
 

@@ -24,7 +24,7 @@ from normpipe.batches import AlignedFace, Floats, Image
 from normpipe.config import Pipeline
 from normpipe.errors import UsageError
 from normpipe.faces.build import build_landmarker
-from normpipe.faces.geometry import mean_shape
+from normpipe.faces.geometry import mean_shape, mirror_points
 from normpipe.normalizers.mean_face.detail import ATLAS_SIDE, extract_detail
 from normpipe.normalizers.mean_face.expression import expression_of, measured_shape
 from normpipe.normalizers.mean_face.identity import texture_of
@@ -34,7 +34,7 @@ from normpipe.raster import rasterize_flat
 from normpipe.sources.manifest import read_manifest
 from normpipe.stages.align import template_detection, template_map
 from normpipe.training.measures import Region, expression_measures, measure_regions
-from normpipe.training.mesh import eye_triangles, mirror_points, mouth_triangles, skin_triangles
+from normpipe.training.mesh import eye_triangles, mouth_triangles, skin_triangles
 from normpipe.training.samples import Samples, collect
 from normpipe.training.turned_heads import TurnedHeads, turned_heads
 from normpipe.training.wiener import Doubles, Groups, estimator, explained, thin

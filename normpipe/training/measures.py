@@ -59,7 +59,7 @@ _MIDDLE = (
 
 
 def expression_measures(shapes: Floats, mirror: NDArray[np.intp]) -> Floats:
-    """(n, 32) float32 in face units, from (n, 936) shapes; `mirror` as in `mesh.mirror_points`."""
+    """(n, 32) float32 in face units, from (n, 936) shapes; `mirror` as in `geometry.mirror_points`."""
     points = shapes.reshape(len(shapes), shapes.shape[1] // 2, 2)
     columns = []
     for measure in _all_measures(mirror):

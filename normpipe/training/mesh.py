@@ -52,12 +52,6 @@ def eye_triangles() -> Triangles:
     return np.concatenate([_strip(*_LEFT_EYE), _strip(*_RIGHT_EYE)])
 
 
-def mirror_points(points: Floats) -> NDArray[np.intp]:
-    """(468,) index of each point's mirror image in the symmetric frontal (468, 3) mean shape."""
-    reflected = points * np.array([-1, 1, 1], np.float32)
-    return np.asarray(np.linalg.norm(reflected[:, None] - points[None], axis=-1).argmin(axis=1))
-
-
 def _strip(upper: tuple[int, ...], lower: tuple[int, ...]) -> Triangles:
     rungs = list(pairwise(zip(upper, lower, strict=True)))
     triangles = [(a, b, c) for (a, c), (b, _) in rungs] + [(b, d, c) for (_, c), (b, d) in rungs]

@@ -1,12 +1,15 @@
-"""The rigid fit recovers what was done to a shape; derived points and boxes lie where they should."""
+"""The rigid fit recovers what was done to a shape, derived points and boxes lie where they should, mirroring undoes itself."""
+
+from collections import Counter
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from normpipe.faces.geometry import extent, fit_head, fit_similarity, five_points, mean_shape
+from normpipe.faces.geometry import extent, fit_head, fit_similarity, five_points, mean_shape, mirror_points
 from normpipe.faces.pose import rotation
+from normpipe.normalizers.mean_face.model import load_model
 
 ANGLES = st.tuples(st.floats(-80, 80), st.floats(-60, 60), st.floats(-179, 179))
 
@@ -66,3 +69,33 @@ def test_extent_contains_all_points_and_touches_four():
     assert (points[..., :2] >= boxes[:, None, :2]).all()
     assert (points[..., :2] <= boxes[:, None, 2:]).all()
     np.testing.assert_array_equal(boxes[0, :2], points[0, :, :2].min(axis=0))
+
+
+def test_the_image_of_the_image_is_the_point_itself():
+    points = mean_shape().points
+    mirror = mirror_points(points)
+    np.testing.assert_array_equal(mirror[mirror], np.arange(468))
+    middle = np.nonzero(mirror == np.arange(468))[0]
+    assert len(middle) == 28
+    np.testing.assert_allclose(points[middle, 0], 0, atol=1e-3)
+    np.testing.assert_allclose(points[mirror] * [-1, 1, 1], points, atol=1e-3)
+
+
+def test_eyes_mouth_corners_and_brows_are_each_others_image():
+    mirror = mirror_points(mean_shape().points)
+    for left, right in ((33, 263), (133, 362), (61, 291), (107, 336), (234, 454)):
+        assert mirror[left] == right
+
+
+def edges(triangles):
+    """How many triangles lie at each edge."""
+    return Counter(tuple(sorted(pair)) for a, b, c in triangles.tolist() for pair in ((a, b), (b, c), (c, a)))
+
+
+def test_the_mirror_maps_the_mesh_onto_itself():
+    mirror, skin = mirror_points(mean_shape().points), load_model().skin_triangles
+    # A handful of quads of the skin are cut along the other diagonal on the other side.
+    here, there = edges(skin), edges(mirror[skin])
+    assert len(set(here) ^ set(there)) < 0.02 * len(here)
+    rims = [{edge for edge, uses in found.items() if uses == 1} for found in (here, there)]
+    assert rims[0] == rims[1]

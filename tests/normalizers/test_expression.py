@@ -15,7 +15,15 @@ from normpipe.config import Detect
 from normpipe.faces.build import build_detector
 from normpipe.faces.geometry import mean_shape
 from normpipe.faces.pose import pose
-from normpipe.normalizers.mean_face.expression import compressed, expression_of, measured_shape, pose_terms
+from normpipe.normalizers.mean_face.expression import (
+    compressed,
+    expression_of,
+    measurable,
+    measured_shape,
+    pose_terms,
+    read_face,
+    shape_deviation,
+)
 from normpipe.normalizers.mean_face.model import load_model
 from normpipe.stages.detect import detect
 from normpipe.synthetic.heads import HeadParams, HeadRig
@@ -137,6 +145,42 @@ def test_wrinkles_that_are_not_seen_are_guessed_from_the_shape_alone():
     away = landmarks(SMILE) + np.array([3 * SIZE, 0, 0], np.float32)
     first, second = (expression_of(aligned(noise(seed), away), MODEL).detail for seed in (0, 1))
     np.testing.assert_array_equal(first, second)
+
+
+def test_what_is_drawn_follows_from_the_few_numbers_that_are_read():
+    face = aligned(noise(0), turned(landmarks(SMILE), 8.0))
+    read, drawn = read_face(face, MODEL), expression_of(face, MODEL)
+    assert read.shape.shape == MODEL.shape_out.shape[:1]
+    assert read.detail.shape == MODEL.detail_out.shape[:1]
+    moved = compressed((read.shape @ MODEL.shape_out).reshape(-1, 2), float(MODEL.offset_limit[0]))
+    np.testing.assert_allclose(moved, drawn.offsets, atol=1e-5)
+    np.testing.assert_allclose(read.detail @ MODEL.detail_out, drawn.detail[MODEL.detail_mask], atol=1e-5)
+
+
+def test_a_shapes_deviation_is_what_is_read_of_a_face_whose_subject_is_not_known():
+    heads = np.stack([turned(landmarks(SMILE), 20, 5), landmarks(SURPRISE)])
+    deviation = shape_deviation(heads, MODEL)
+    assert deviation.shape == (2, 936)
+    for row, head in zip(deviation, heads, strict=True):
+        np.testing.assert_allclose(row @ MODEL.shape_in, read_face(aligned(PLAIN, head), MODEL).shape, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("points", "expected"),
+    [
+        (landmarks(), True),
+        (landmarks() + np.array([9 * SIZE, 0, 0]), True),
+        (landmarks() + np.array([11 * SIZE, 0, 0]), False),
+        (landmarks() * 0.02, False),
+        (np.zeros((468, 3)), False),
+        (landmarks() * np.nan, False),
+        (landmarks() + np.array([0, 0, np.inf]), False),
+    ],
+    ids=["a face", "beside the crop", "far beside", "tiny", "one point", "nan", "inf"],
+)
+def test_only_landmarks_that_can_be_a_faces_are_measurable(points, expected):
+    assert measurable(aligned(PLAIN, landmarks())), "what differs are the landmarks alone"
+    assert measurable(replace(aligned(PLAIN, landmarks()), landmarks=points.astype(np.float32))) is expected
 
 
 def test_the_mean_shape_deviates_nowhere_from_itself():

@@ -7,12 +7,11 @@ from normpipe.batches import Detection, Landmarks
 from normpipe.config import Detect, Pipeline
 from normpipe.errors import NormpipeError
 from normpipe.faces import build_detector, build_landmarker
-from normpipe.faces.geometry import mean_shape
+from normpipe.faces.geometry import mean_shape, mirror_points
 from normpipe.normalizers.mean_face import MeanFace
 from normpipe.synthetic.heads import PIVOT, project
 from normpipe.synthetic.paint import FRONTAL, fit_face_atlas
 from normpipe.synthetic.surface import MeshOnRig
-from normpipe.training.mesh import mirror_points
 
 IMAGE_LEFT_CORNER, IMAGE_RIGHT_CORNER = 61, 291  # the latter is the person's left
 UPPER_LIP, LOWER_LIP, CHIN, FOREHEAD = 13, 14, 152, 10

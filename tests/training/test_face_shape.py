@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from normpipe.faces.geometry import mean_shape
+from normpipe.faces.geometry import mean_shape, mirror_points
 from normpipe.faces.pose import pose, rotation
 from normpipe.training.face_shape import RIGID_POINTS, level, mean_face, symmetric
-from normpipe.training.mesh import mirror_points
 
 MIRROR = mirror_points(mean_shape().points)
 WEIGHTS = np.isin(np.arange(468), RIGID_POINTS).astype(np.float64)

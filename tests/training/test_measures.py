@@ -6,9 +6,8 @@ from fixtures.portraits import Expression
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from normpipe.faces.geometry import mean_shape
+from normpipe.faces.geometry import mean_shape, mirror_points
 from normpipe.training.measures import Region, expression_measures, measure_regions
-from normpipe.training.mesh import mirror_points
 
 MIRROR = mirror_points(mean_shape().points)
 ONE_SIDED, MIDDLE = 12, 8

@@ -1,4 +1,4 @@
-"""The mesh is one sheet with three holes, the strips close them, and its mirror is an involution."""
+"""The mesh is one sheet with three holes, and the strips close them."""
 
 from collections import Counter
 
@@ -7,7 +7,7 @@ import pytest
 
 from normpipe.faces.geometry import mean_shape
 from normpipe.normalizers.mean_face.model import load_model
-from normpipe.training.mesh import eye_triangles, mirror_points, mouth_triangles, skin_triangles
+from normpipe.training.mesh import eye_triangles, mouth_triangles, skin_triangles
 
 POINTS = mean_shape().points
 
@@ -90,26 +90,3 @@ def test_the_triangles_of_the_shipped_arrays_are_these(skin):
     np.testing.assert_array_equal(load_model().skin_triangles, skin)
     np.testing.assert_array_equal(load_model().eye_triangles, eye_triangles())
     np.testing.assert_array_equal(load_model().mouth_triangles, mouth_triangles())
-
-
-def test_the_image_of_the_image_is_the_point_itself():
-    mirror = mirror_points(POINTS)
-    np.testing.assert_array_equal(mirror[mirror], np.arange(468))
-    middle = np.nonzero(mirror == np.arange(468))[0]
-    assert len(middle) == 28
-    np.testing.assert_allclose(POINTS[middle, 0], 0, atol=1e-3)
-    np.testing.assert_allclose(POINTS[mirror] * [-1, 1, 1], POINTS, atol=1e-3)
-
-
-def test_eyes_mouth_corners_and_brows_are_each_others_image():
-    mirror = mirror_points(POINTS)
-    for left, right in ((33, 263), (133, 362), (61, 291), (107, 336), (234, 454)):
-        assert mirror[left] == right
-
-
-def test_the_mirror_maps_the_mesh_onto_itself(skin):
-    mirror = mirror_points(POINTS)
-    # A handful of quads of the skin are cut along the other diagonal on the other side.
-    here, there = ({tuple(sorted(edge)) for edge in edges(part)} for part in (skin, mirror[skin]))
-    assert len(here ^ there) < 0.02 * len(here)
-    assert boundary(skin) == boundary(mirror[skin])

@@ -17,8 +17,14 @@ from normpipe.faces.pose import angles
 from normpipe.normalizers.mean_face.detail import extract_detail
 from normpipe.normalizers.mean_face.model import MeanFaceModel
 
+UNMEASURABLE = "landmarks are not finite, far outside the crop or without extent"
+"""Why a face is not measurable, for its row."""
+
 _ANGLE_UNIT = 30.0
 """Degrees; keeps the terms of the pose regression near 1."""
+
+_REACH = 10.0  # crop sides: landmarks farther from the crop's corner are a failure of the landmarker, not a face
+_LEAST_EYE_DISTANCE = 2.0  # pixels of the crop; aligned faces have several times as much at the smallest size
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +40,54 @@ class Expression:
     detail: Floats
 
 
+@dataclass(frozen=True, slots=True)
+class Coefficients:
+    """The expression of a face before it is drawn.
+
+    Attributes:
+        shape: (r,) float32, of which `model.shape_out` makes offsets of the landmarks.
+        detail: (s,) float32, of which `model.detail_out` makes wrinkles.
+    """
+
+    shape: Floats
+    detail: Floats
+
+
+def measurable(face: AlignedFace) -> bool:
+    """Whether its landmarks can be those of a face in its crop.
+
+    They cannot if they are not finite, more than 10 crop sides away, or of a head whose eyes are less than 2 pixels apart. All
+    others keep the arithmetic of measuring and drawing within its range.
+    """
+    near = bool((np.abs(face.landmarks) <= _REACH * face.image.shape[0]).all())  # false for what is no number, too
+    return near and float(fit_head(face.landmarks[None]).scale[0]) >= _LEAST_EYE_DISTANCE
+
+
 def expression_of(face: AlignedFace, model: MeanFaceModel) -> Expression:
     """Estimate the expression of one face."""
+    found = read_face(face, model)
+    offsets = compressed((found.shape @ model.shape_out).reshape(-1, 2), float(model.offset_limit[0]))
+    atlas = np.zeros(model.detail_mask.shape, np.float32)
+    atlas[model.detail_mask] = found.detail @ model.detail_out
+    return Expression(offsets.astype(np.float32), atlas)
+
+
+def read_face(face: AlignedFace, model: MeanFaceModel) -> Coefficients:
+    """The estimate of one face in its own few numbers."""
     shape, pose = measured_shape(face.landmarks[None])
     shape_seen = (shape - pose @ model.pose_effect)[0] - neutral_shape(face, model)
     detail = extract_detail(face, model.atlas_points, model.skin_triangles, model.detail_mask)
     detail_seen = detail.deviation(model.detail_offset)
-    offsets = compressed((shape_seen @ model.shape_in @ model.shape_out).reshape(-1, 2), float(model.offset_limit[0]))
-    atlas = np.zeros(model.detail_mask.shape, np.float32)
-    atlas[model.detail_mask] = (
-        shape_seen @ model.detail_from_shape + detail_seen @ model.detail_from_detail
-    ) @ model.detail_out
-    return Expression(offsets.astype(np.float32), atlas)
+    return Coefficients(
+        shape_seen @ model.shape_in, shape_seen @ model.detail_from_shape + detail_seen @ model.detail_from_detail
+    )
+
+
+def shape_deviation(landmarks: Floats, model: MeanFaceModel) -> Floats:
+    """(n, 936) float32, what the shapes of (n, 468, 3) landmarks in any pixels have beyond pose and the common neutral face."""
+    shape, pose = measured_shape(landmarks)
+    deviation: Floats = shape - pose @ model.pose_effect - model.shape_offset
+    return deviation
 
 
 def neutral_shape(face: AlignedFace, model: MeanFaceModel) -> Floats:

@@ -11,9 +11,8 @@ import numpy as np
 from normpipe.batches import AlignedFace, Floats, Image
 from normpipe.config import Pipeline
 from normpipe.errors import UsageError
-from normpipe.faces.geometry import fit_head
 from normpipe.normalizers.mean_face.detail import ATLAS_SIDE
-from normpipe.normalizers.mean_face.expression import expression_of
+from normpipe.normalizers.mean_face.expression import UNMEASURABLE, expression_of, measurable
 from normpipe.normalizers.mean_face.identity import CommonIdentity, common_identity, identity_from_photo
 from normpipe.normalizers.mean_face.interior import draw_interior, draw_shut_mouth
 from normpipe.normalizers.mean_face.model import MODEL_FILE, MeanFaceModel, load_model, model_sha256
@@ -25,8 +24,6 @@ ALGORITHM_VERSION = 1
 
 _FEATHER = 1.2  # pixels at size 256
 _DETAIL_LIMIT = 1.0  # of log luminance, either way
-_REACH = 10.0  # crop sides: landmarks farther from the crop's corner are a failure of the landmarker, not a face
-_LEAST_EYE_DISTANCE = 2.0  # pixels of the crop; aligned faces have several times as much at the smallest size
 
 cv2.setNumThreads(1)
 
@@ -43,12 +40,7 @@ class MeanFace:
     """
 
     def __init__(self, pipeline: Pipeline, model_file: Path = MODEL_FILE) -> None:
-        if pipeline.detect.landmarker != "embedded":
-            # Landmarkers differ by more than many expressions do: the difference would be drawn as one.
-            raise UsageError(
-                f"detect.landmarker: {pipeline.detect.landmarker}: the normalizer mean_face is fitted to the landmarks of "
-                "`embedded`; give that one"
-            )
+        require_embedded_landmarks(pipeline, "mean_face")
         self._pipeline = pipeline
         self._model_file = model_file
         self._background = np.full((pipeline.size, pipeline.size, 3), pipeline.normalize.background, np.uint8)
@@ -89,14 +81,10 @@ class MeanFace:
         return [self.render(face) for face in faces]
 
     def render(self, face: AlignedFace) -> Image | Failure:
-        """One face. Faces never share arithmetic, so that an image does not depend on its batch.
-
-        Landmarks that can be no face of the crop are a Failure: not finite, more than 10 crop sides away, or of a head whose
-        eyes are less than 2 pixels apart. All others keep the arithmetic behind this check within its range.
-        """
+        """One face, a Failure if it cannot be measured. Faces never share arithmetic: an image does not depend on its batch."""
         assert self._model is not None, "prepare() comes first"
-        if not _plausible(face.landmarks, face.image.shape[0]):
-            return Failure(Reason.NOT_RENDERED, "landmarks are not finite, far outside the crop or without extent")
+        if not measurable(face):
+            return Failure(Reason.NOT_RENDERED, UNMEASURABLE)
         expression = expression_of(face, self._model)
         points = self._points(expression.offsets)
         canvas, mask = self._deform(points, expression.detail * np.float32(self._pipeline.normalize.detail))
@@ -164,10 +152,19 @@ class MeanFace:
         return cv2.blendLinear(canvas, self._background, alpha, 1 - alpha).astype(np.uint8, copy=False)
 
 
-def _plausible(landmarks: Floats, size: int) -> bool:
-    """Whether (468, 3) landmarks can be those of a face in a crop of `size` pixels; see `MeanFace.render`."""
-    near = bool((np.abs(landmarks) <= _REACH * size).all())  # false for what is no number, too
-    return near and float(fit_head(landmarks[None]).scale[0]) >= _LEAST_EYE_DISTANCE
+def require_embedded_landmarks(pipeline: Pipeline, normalizer: str) -> None:
+    """Refuse other landmarks than those the arrays are fitted to.
+
+    Landmarkers differ by more than many expressions do: the difference would be drawn as one.
+
+    Raises:
+        UsageError: the pipeline takes its landmarks from another landmarker.
+    """
+    if pipeline.detect.landmarker != "embedded":
+        raise UsageError(
+            f"detect.landmarker: {pipeline.detect.landmarker}: the normalizer {normalizer} is fitted to the landmarks of "
+            "`embedded`; give that one"
+        )
 
 
 def _photo_sha256(path: str | None) -> str | None:

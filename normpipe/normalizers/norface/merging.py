@@ -1,9 +1,10 @@
 """The Expression Merging Module: the target's tokens ask, the source's answer.
 
 Queries are the target's, so that layout, pose and background follow it; keys and values are the source's, so that expression
-follows that one. Between them is a bottleneck of some hundred numbers in two parts. The first is nobody's: it is learnt from
-heads of random people whose expression is known. The second holds what landmarks and wrinkles show of a face, and with that
-some of whose face it is. How much of the second part passes, beyond what the first one lets expect, is the strength.
+follows that one. Between them is a bottleneck of some hundred numbers in two parts. The first, free part is read from the
+source's picture and is nobody's: it is learnt from heads of random people whose expression is known. The second, own part is
+measured: what landmarks and wrinkles show of a face is exact, but some of it is whose face it is. How much of the second part
+passes, beyond what the first one lets expect, is the strength.
 
 Source: the module of Norface (https://arxiv.org/abs/2407.15617) as far as it is published; the bottleneck is our own.
 """
@@ -44,35 +45,34 @@ class ExpressionMerger(ModelMixin, ConfigMixin):
         self.questions = nn.Parameter(torch.randn(1, answers, dim) * 0.02)
         self.answer = transformer_block(dim, heads, context_dim=dim)
         self.narrow = nn.Linear(dim, answer_dim)
-        self.read = nn.Linear(answers * answer_dim, free + own)
+        self.read = nn.Linear(answers * answer_dim, free)
         self.expected = nn.Linear(free, own)
         self.carry = nn.Linear(free + own, answers * answer_dim)
         self.places = nn.Parameter(torch.randn(1, answers, answer_dim) * 0.5)
         self.blocks = nn.ModuleList([transformer_block(dim, heads, context_dim=answer_dim) for _ in range(depth)])
         self.norm = nn.LayerNorm(dim)
-        self._free = free
 
-    def forward(self, source: Tensor, target: Tensor, strength: Tensor) -> Tensor:
+    def forward(self, source: Tensor, own: Tensor, target: Tensor, strength: Tensor) -> Tensor:
         """Tokens of the face to draw.
 
         Args:
             source: (b, k, dim) from the encoder.
+            own: (b, own), what was measured of the source, in standard deviations of photos'.
             target: (b or 1, k, dim) from the encoder.
             strength: (b or 1,), 0 to 1.
 
         Returns:
             (b, k, dim).
         """
-        return self.merge(self.passed(self.code(source), strength), target)
+        return self.merge(self.passed(self.expression(source), own, strength), target)
 
-    def code(self, source: Tensor) -> Tensor:
-        """(b, free + own): all that is known of the source from here on, each number in standard deviations of photos'."""
+    def expression(self, source: Tensor) -> Tensor:
+        """(b, free): the expression as read from the source's tokens, in standard deviations of what it was learnt from."""
         answers = self.answer(self.questions.expand(len(source), -1, -1), encoder_hidden_states=source)
         return _one_by_one(self.read, self.narrow(answers).flatten(1))
 
-    def passed(self, code: Tensor, strength: Tensor) -> Tensor:
+    def passed(self, free: Tensor, own: Tensor, strength: Tensor) -> Tensor:
         """(b, free + own): the code without a share of what its first part does not let expect of the second."""
-        free, own = code[:, : self._free], code[:, self._free :]
         expected = _one_by_one(self.expected, free)
         return torch.cat([free, expected + strength.to(own.dtype)[:, None] * (own - expected)], dim=1)
 

@@ -13,12 +13,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from normpipe.batches import AlignedFace, Image
 from normpipe.config import Pipeline
 from normpipe.errors import ModelUnavailableError, UsageError
+from normpipe.faces.build import build_landmarker
+from normpipe.faces.looks import seen_twice
+from normpipe.faces.protocols import Landmarker
+from normpipe.normalizers.mean_face.expression import UNMEASURABLE, measurable
 from normpipe.normalizers.mean_face.model import MODEL_FILE, model_sha256
+from normpipe.normalizers.mean_face.normalizer import require_embedded_landmarks
 from normpipe.normalizers.norface.weights import is_pinned, part_config, shown_weights, weights_folder, weights_sha256
 from normpipe.records import Failure, Reason
 from normpipe.stages.environment import library_version
@@ -41,18 +44,17 @@ class Norface:
     Raises:
         ModelUnavailableError: torch, diffusers or the weights are missing.
         UsageError: the weights cannot be used, were made for another margin, or may change under their name; or the pipeline
-            asks for `normalize.own_neutral`.
+            takes its landmarks from another landmarker than the embedded one.
     """
 
     def __init__(self, pipeline: Pipeline) -> None:
+        require_embedded_landmarks(pipeline, "norface")
         options = pipeline.normalize
         missing = [library for library in _LIBRARIES if find_spec(library) is None]
         if missing:
             raise ModelUnavailableError(
                 f"normalize.normalizer: norface needs {' and '.join(missing)}: pip install 'normpipe[norface]'"
             )
-        if options.own_neutral:
-            raise UsageError("normalize.own_neutral: the normalizer norface does not take it; say false, or use mean_face")
         self._name = shown_weights(options.weights)
         if not is_pinned(options.weights):
             raise UsageError(
@@ -66,6 +68,7 @@ class Norface:
             )
         self._pipeline = pipeline
         self._network: NorfacePipeline | None = None
+        self._landmarker: Landmarker | None = None
         self._photo_face: CommonFace | None = None
 
     @property
@@ -77,8 +80,8 @@ class Norface:
             "normalizer": "norface",
             "algorithm_version": ALGORITHM_VERSION,
             "weights_sha256": weights_sha256(self._folder),
-            # With a photo, its texture is read and laid out by these arrays.
-            "model_sha256": None if options.identity is None else model_sha256(MODEL_FILE),
+            "landmarker": build_landmarker(self._pipeline.detect, "cpu").fingerprint,
+            "model_sha256": model_sha256(MODEL_FILE),  # measures faces, and lays out the texture of a photo
             "identity_sha256": None if options.identity is None else _sha256(Path(options.identity)),
             "detail": options.detail,
             "background": options.background,
@@ -111,6 +114,7 @@ class Norface:
             from normpipe.normalizers.norface.common_face import neutral_common_face
 
             self._photo_face = neutral_common_face(self._pipeline.size, self._pipeline.align.margin, Path(options.identity))
+        self._landmarker = build_landmarker(self._pipeline.detect, device)
         self._network = NorfacePipeline.from_pretrained(options.weights or self._folder)
         try:
             self._network.to(device)
@@ -125,24 +129,28 @@ class Norface:
     def normalize(self, faces: Sequence[AlignedFace]) -> list[Image | Failure]:
         """One (size, size, 3) image per face, in order.
 
-        Landmarks that are no numbers are a Failure: whatever was cut out by them is no face.
+        A face that cannot be measured is a Failure.
         """
-        usable = [index for index, face in enumerate(faces) if np.isfinite(face.landmarks).all()]
-        rendered: list[Image | Failure] = [Failure(Reason.NOT_RENDERED, "landmarks are not finite")] * len(faces)
+        usable = [index for index, face in enumerate(faces) if measurable(face)]
+        rendered: list[Image | Failure] = [Failure(Reason.NOT_RENDERED, UNMEASURABLE)] * len(faces)
         step = self._pipeline.normalize.batch
         for start in range(0, len(usable), step):
             batch = usable[start : start + step]
-            for index, picture in zip(batch, self._draw([faces[index].image for index in batch]), strict=True):
+            seen = [self._seen(faces[index]) for index in batch]
+            for index, picture in zip(batch, self._draw(seen), strict=True):
                 rendered[index] = picture
         return rendered
 
-    def _draw(self, crops: Sequence[Image]) -> list[Image]:
-        """Pictures of at most a batch of crops."""
+    def _seen(self, face: AlignedFace) -> AlignedFace:
+        assert self._landmarker is not None, "prepare() comes first"
+        twice = seen_twice(face, self._landmarker)
+        return twice if measurable(twice) else face
+
+    def _draw(self, faces: Sequence[AlignedFace]) -> list[Image]:
+        """Pictures of at most a batch of faces."""
         assert self._network is not None, "prepare() comes first"
         size, options = self._pipeline.size, self._pipeline.normalize
-        filling = [np.zeros((size, size, 3), np.uint8)] * (options.batch - len(crops))
-        pictures = self._network([*crops, *filling], options.detail, size, options.background, self._photo_face)
-        return pictures[: len(crops)]
+        return self._network(faces, options.detail, size, options.background, self._photo_face, options.batch)
 
 
 def _sha256(photo: Path) -> str:

@@ -1,4 +1,4 @@
-"""The network's parts put together: aligned crops in, pictures of the common face with their expressions out.
+"""The network's parts put together: aligned faces in, pictures of the common face with their expressions out.
 
 A diffusers pipeline, so that it is saved, shared and loaded as such. Loading is stricter than the library's own: a file that is
 missing, damaged or of another architecture is an error, where the library would fill in random weights with a warning; nothing
@@ -8,12 +8,13 @@ but JSON and safetensors is read, and no class is taken from a file.
 import inspect
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Self, TypeVar
 
 import numpy as np
 
-from normpipe.batches import Image
+from normpipe.batches import AlignedFace, Floats, Image
 from normpipe.errors import ModelUnavailableError, UsageError
 
 try:
@@ -25,9 +26,12 @@ except ImportError as error:
 
 from torch import Tensor, nn
 
+from normpipe.normalizers.mean_face.interior import draw_interior
+from normpipe.normalizers.mean_face.model import load_model
 from normpipe.normalizers.norface.common_face import CommonFace, resize
 from normpipe.normalizers.norface.decoder import Drawing, WarpDecoder, draw
 from normpipe.normalizers.norface.encoder import FaceEncoder
+from normpipe.normalizers.norface.layout import FaceLayout, measured_numbers
 from normpipe.normalizers.norface.merging import ExpressionMerger
 from normpipe.normalizers.norface.weights import WEIGHTS_FILE, part_config, shown_weights, weights_folder
 
@@ -36,8 +40,8 @@ _FAINT = 1 / 32
 
 _ANOTHER_NETWORK = "weights and options are of different networks; save them together"
 
-_Network = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]
-_Part = TypeVar("_Part", FaceEncoder, ExpressionMerger, WarpDecoder, CommonFace)
+_Network = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]
+_Part = TypeVar("_Part", FaceEncoder, ExpressionMerger, WarpDecoder, CommonFace, FaceLayout)
 
 
 class NorfacePipeline(DiffusionPipeline):
@@ -50,16 +54,25 @@ class NorfacePipeline(DiffusionPipeline):
         merger: The source's expression into the target's tokens.
         decoder: Tokens to a drawing.
         common_face: The target.
+        layout: What is measured, and where drawings have their landmarks.
     """
 
     encoder: FaceEncoder
     merger: ExpressionMerger
     decoder: WarpDecoder
     common_face: CommonFace
+    layout: FaceLayout
 
-    def __init__(self, encoder: FaceEncoder, merger: ExpressionMerger, decoder: WarpDecoder, common_face: CommonFace) -> None:
+    def __init__(
+        self,
+        encoder: FaceEncoder,
+        merger: ExpressionMerger,
+        decoder: WarpDecoder,
+        common_face: CommonFace,
+        layout: FaceLayout,
+    ) -> None:
         super().__init__()
-        self.register_modules(encoder=encoder, merger=merger, decoder=decoder, common_face=common_face)
+        self.register_modules(encoder=encoder, merger=merger, decoder=decoder, common_face=common_face, layout=layout)
         self._network: _Network = self._parts_of_drawing
         self._half = False
         self._tokens: Tensor | None = None
@@ -83,45 +96,63 @@ class NorfacePipeline(DiffusionPipeline):
         merger = _load(ExpressionMerger, folder, "merger", name)
         decoder = _load(WarpDecoder, folder, "decoder", name)
         common_face = _load(CommonFace, folder, "common_face", name)
+        layout = _load(FaceLayout, folder, "layout", name)
         dims = {part.config["dim"] for part in (encoder, merger, decoder)}
         if len(dims) > 1:
             raise UsageError(f"weights {name}: encoder, merger and decoder are of different networks; save them together")
-        return cls(encoder, merger, decoder, common_face)
+        if not bool((layout.spread > 0).all()):
+            raise UsageError(f"weights {name}: layout: a spread is not above 0; get it again")
+        if any(merger.config[key] != layout.config[key] for key in ("free", "own")):
+            raise UsageError(f"weights {name}: merger and layout are of different networks; save them together")
+        if (layout.config["own"], layout.config["margin"]) != (measured_numbers(), common_face.config["margin"]):
+            raise UsageError(f"weights {name}: layout does not fit this version's mean_face or the common face; get it again")
+        return cls(encoder, merger, decoder, common_face, layout)
 
     def __call__(
         self,
-        crops: Sequence[Image],
+        faces: Sequence[AlignedFace],
         strength: float = 0.5,
         size: int = 256,
         background: tuple[int, int, int] = (61, 61, 61),
         common_face: CommonFace | None = None,
+        batch: int | None = None,
     ) -> list[Image]:
         """Draw faces again, all of them in one batch.
 
         Args:
-            crops: (n, n, 3) uint8 RGB each, any n, cut out as the stage align does with the common face's margin.
+            faces: With crops of any side, cut out as the stage align does with the common face's margin.
             strength: Share of what may be somebody's own that is drawn, 0 to 1, see ExpressionMerger.
             size: Side of the pictures, pixels.
             background: RGB, 0 to 255.
             common_face: Another picture of the same shape to draw on.
+            batch: How many faces the network is given, the missing ones as blanks; as many as there are if None.
 
         Returns:
-            One (size, size, 3) uint8 RGB picture per crop, in order.
+            One (size, size, 3) uint8 RGB picture per face, in order.
 
         Raises:
             UsageError: a crop is not square, not RGB or not uint8.
         """
-        if not crops:
+        count = len(faces)
+        blanks = (batch or count) - count
+        if not count + blanks:
             return []
+        crops, own = self._inputs([face.image for face in faces], blanks), self._measured(faces, blanks)
         with (
             torch.inference_mode(),
             torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
         ):
-            colour, alpha = draw(*self._target(size, common_face), self._drawing(self._inputs(crops), strength))
+            drawing, passed = self._drawing(crops, own, strength)
+            colour, alpha = draw(*self._target(size, common_face), drawing)
             alpha = (alpha - _FAINT).clamp(0) / (1 - _FAINT)
             ground = torch.tensor(background, device=colour.device).view(1, 3, 1, 1) / 127.5 - 1
-            pictures = ((alpha * colour + (1 - alpha) * ground + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-            return list(pictures.permute(0, 2, 3, 1).contiguous().cpu().numpy())
+            drawn = ((alpha * colour + (1 - alpha) * ground + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+            pictures = drawn[:count].permute(0, 2, 3, 1).contiguous().cpu().numpy()
+            codes = passed[:count].float().cpu().numpy()
+        for picture, code, face in zip(pictures, codes, faces, strict=True):
+            points = self.layout.points(code) * np.float32(size)
+            draw_interior(picture, points, _at_side(face, size), picture.copy(), load_model())
+        return list(pictures)
 
     def speed_up(self, half: bool) -> None:
         """Arrange the weights for speed, from the next call on; the pictures change by rounding.
@@ -137,26 +168,38 @@ class NorfacePipeline(DiffusionPipeline):
             # By default the compiler times several kernels on the device and takes the fastest, which need not sum alike.
             self._network = torch.compile(self._parts_of_drawing, dynamic=False, options={"deterministic": True})
 
-    def _inputs(self, crops: Sequence[Image]) -> Tensor:
+    def _inputs(self, crops: Sequence[Image], blanks: int) -> Tensor:
         """(b, 3, side, side), -1 to 1, at the encoder's side."""
         side = int(self.encoder.config["side"])
         for number, crop in enumerate(crops):
             if crop.dtype != np.uint8 or crop.ndim != 3 or crop.shape[0] != crop.shape[1] or crop.shape[2] != 3:
                 raise UsageError(f"crop {number}: {crop.dtype} of shape {crop.shape}; give (n, n, 3) uint8 RGB")
-        pictures = np.stack([resize(crop, side) for crop in crops])
+        pictures = np.stack([resize(crop, side) for crop in crops] + [np.zeros((side, side, 3), np.uint8)] * blanks)
         # Channels last in memory, as the convolutions want them: the view of a permutation is just that.
         return torch.from_numpy(pictures).to(self.encoder.device).permute(0, 3, 1, 2).float() / 127.5 - 1
 
-    def _drawing(self, inputs: Tensor, strength: float) -> Drawing:
+    def _measured(self, faces: Sequence[AlignedFace], blanks: int) -> Tensor:
+        """(b, own) of their codes."""
+        nothing: Floats = np.zeros(int(self.layout.config["own"]), np.float32)
+        own = np.stack([self.layout.measured(face) for face in faces] + [nothing] * blanks)
+        return torch.from_numpy(own).to(self.encoder.device)
+
+    def _drawing(self, inputs: Tensor, own: Tensor, strength: float) -> tuple[Drawing, Tensor]:
+        """What to draw, and what passed of the codes."""
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self._half):
             if self._tokens is None or self._tokens.device != inputs.device:
                 self._tokens = self.encoder(self.common_face.picture(int(self.encoder.config["side"])))
-            return Drawing(*self._network(inputs, self._tokens, torch.tensor([strength], device=inputs.device)))
+            shares = torch.tensor([strength], device=inputs.device)
+            flow, light, cover, colour, passed = self._network(inputs, own, self._tokens, shares)
+            return Drawing(flow, light, cover, colour), passed
 
-    def _parts_of_drawing(self, inputs: Tensor, target: Tensor, strength: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _parts_of_drawing(
+        self, inputs: Tensor, own: Tensor, target: Tensor, strength: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """All that has weights, from tensors to tensors: what is compiled."""
-        drawing = self.decoder(self.merger(self.encoder(inputs), target, strength))
-        return drawing.flow, drawing.light, drawing.cover, drawing.colour
+        passed = self.merger.passed(self.merger.expression(self.encoder(inputs)), own, strength)
+        drawing = self.decoder(self.merger.merge(passed, target))
+        return drawing.flow, drawing.light, drawing.cover, drawing.colour, passed
 
     def _target(self, size: int, common_face: CommonFace | None) -> tuple[Tensor, Tensor]:
         """Colour and alpha to draw on."""
@@ -167,6 +210,13 @@ class NorfacePipeline(DiffusionPipeline):
         if (size, device) not in self._layers:
             self._layers[size, device] = self.common_face.layers(size)
         return self._layers[size, device]
+
+
+def _at_side(face: AlignedFace, side: int) -> AlignedFace:
+    """The face in a crop of so many pixels."""
+    factor = np.float32(side / face.image.shape[0])
+    landmarks, corners = face.landmarks * factor, face.frame_corners * factor
+    return replace(face, image=resize(face.image, side), landmarks=landmarks, frame_corners=corners)
 
 
 def _load(kind: type[_Part], folder: Path, name: str, shown: str) -> _Part:

@@ -26,6 +26,7 @@ PARTS: Mapping[str, str] = {
     "merger": "ExpressionMerger",
     "decoder": "WarpDecoder",
     "common_face": "CommonFace",
+    "layout": "FaceLayout",
 }
 """Folder and class of each part."""
 

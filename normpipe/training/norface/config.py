@@ -88,16 +88,9 @@ class Masked(Stage):
 
 
 class Reading(Stage):
-    """Reading expressions. `photo_repeats` is how often a photo comes up for every head; the rest are weights of the losses.
-
-    `expression` is of the rig's weights, `shape` and `detail` of mean_face's coefficients, `adversary` of who it is, unlearnt.
-    """
+    """Reading expressions; `adversary` is how much of who it is shall be unlearnt."""
 
     steps: _Count = 3000
-    photo_repeats: _Count = 3
-    expression: _Weight = 1.0
-    shape: _Weight = 0.5
-    detail: _Weight = 0.5
     adversary: _Weight = 0.0
 
 
@@ -112,7 +105,7 @@ class Drawing(Stage):
     """Drawing what was read.
 
     `examples` is of how many targets are made. `by_landmarks` multiplies mean_face's shape, `by_rig` the rig's, `by_detail`
-    the wrinkles. The rest are weights of the losses; those that are 0 cost nothing.
+    the wrinkles; see FaceLayout. The rest are weights of the losses; those that are 0 cost nothing.
     """
 
     steps: _Count = 3000
@@ -120,9 +113,9 @@ class Drawing(Stage):
     learning_rate: Annotated[float, Field(gt=0)] = 1.5e-3
     weight_decay: _Weight = 0.01
     examples: _Count = 12_000
-    by_landmarks: _Weight = 0.5
-    by_rig: _Weight = 1.5
-    by_detail: _Weight = 0.75
+    by_landmarks: _Weight = 0.7
+    by_rig: _Weight = 1.0
+    by_detail: _Weight = 0.5
     flow: _Weight = 100.0
     light: _Weight = 2.0
     picture: _Weight = 3.0

@@ -137,7 +137,7 @@ class DrawingTrainee:
         """What passes, a little disturbed, and the teacher's answers to the undisturbed."""
         passed = self._targets.passed[chosen]
         lessons = [self._teacher.lesson(each, self._grid) for each in passed]
-        points = np.stack([self._teacher.points(each) for each in passed])
+        points = np.stack([self._teacher.layout.points(each) for each in passed])
         pictures = np.stack([self._targets.picture(int(index)) for index in chosen])
         codes = torch.from_numpy(passed)
         return (

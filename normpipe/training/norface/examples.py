@@ -93,7 +93,7 @@ class Example:
         kind: Where it comes from.
         image: (side, side, 3) uint8 RGB aligned crop.
         expression: (57,) float32, the rig's weights, 0 to 1; NaN where they are not known.
-        shape: (40,) float32, mean_face's estimate of the expression's shape, see looks.py.
+        shape: (40,) float32, mean_face's estimate of the expression's shape, see read_face.
         detail: (24,) float32, that of its wrinkles.
         landmarks: (468, 3) float32, in sides of the crop.
     """

@@ -15,6 +15,7 @@ from normpipe.config import Align, Detect
 from normpipe.errors import NormpipeError, shown_sample
 from normpipe.faces.build import build_detector, build_landmarker
 from normpipe.faces.protocols import Detector, Landmarker
+from normpipe.normalizers.mean_face.expression import read_face
 from normpipe.normalizers.mean_face.model import MeanFaceModel, load_model
 from normpipe.records import Failure
 from normpipe.stages.align import align
@@ -23,7 +24,6 @@ from normpipe.synthetic.heads import HeadParams, HeadRig
 from normpipe.synthetic.paint import FRONTAL, draw_atlas, face_atlas
 from normpipe.training.norface.examples import Example, Kind
 from normpipe.training.norface.expressions import by_name, random_expression
-from normpipe.training.norface.looks import read_face
 from normpipe.training.norface.runs import FinishedRun
 from normpipe.training.turned_heads import random_background
 

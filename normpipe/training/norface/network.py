@@ -5,13 +5,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from normpipe.config import Align
 from normpipe.normalizers.norface.common_face import neutral_common_face
 from normpipe.normalizers.norface.decoder import WarpDecoder
 from normpipe.normalizers.norface.encoder import FaceEncoder
+from normpipe.normalizers.norface.layout import FaceLayout, measured_numbers
 from normpipe.normalizers.norface.merging import ExpressionMerger
 from normpipe.normalizers.norface.pipeline import NorfacePipeline
 from normpipe.training.norface.config import Training
-from normpipe.training.norface.examples import DETAIL_TERMS, EXPRESSION_SHAPES, SHAPE_TERMS, ExampleSet
+from normpipe.training.norface.examples import EXPRESSION_SHAPES, ExampleSet
 from normpipe.training.norface.loop import seed_of
 from normpipe.training.norface.mesh_stem import copy_mesh_stem
 
@@ -21,7 +23,8 @@ def new_network(training: Training) -> NorfacePipeline:
 
     The common face has twice the examples' side: drawings are made as large.
     """
-    encoder, merger, decoder = training.encoder, training.merger, training.decoder
+    encoder, merger, decoder, drawing = training.encoder, training.merger, training.decoder, training.drawing
+    free, own = EXPRESSION_SHAPES, measured_numbers()
     side = training.examples.side
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(training.seed, "weights"))
@@ -33,14 +36,16 @@ def new_network(training: Training) -> NorfacePipeline:
                 merger.heads,
                 merger.answers,
                 merger.answer_dim,
-                free=EXPRESSION_SHAPES,
-                own=SHAPE_TERMS + DETAIL_TERMS,
+                free,
+                own,
             ),
             WarpDecoder(encoder.dim, decoder.widths, decoder.groups),
         )
     if encoder.from_mesh:
         copy_mesh_stem(parts[0].stem)
-    return NorfacePipeline(*parts, neutral_common_face(2 * side))
+    margin = Align().margin
+    layout = FaceLayout(free, own, margin, drawing.by_landmarks, drawing.by_rig)
+    return NorfacePipeline(*parts, neutral_common_face(2 * side, margin), layout)
 
 
 def pictures_of(examples: ExampleSet, rows: NDArray[np.intp]) -> Tensor:

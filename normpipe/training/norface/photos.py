@@ -7,10 +7,11 @@ import numpy as np
 
 from normpipe.config import Detect
 from normpipe.faces.build import build_landmarker
+from normpipe.faces.looks import steadied
 from normpipe.faces.protocols import Landmarker
+from normpipe.normalizers.mean_face.expression import read_face
 from normpipe.normalizers.mean_face.model import MeanFaceModel, load_model
 from normpipe.training.norface.examples import EXPRESSION_SHAPES, Example, Kind, shrunk
-from normpipe.training.norface.looks import read_face, steadied
 from normpipe.training.norface.runs import FinishedRun
 
 _LOOKS = 6  # what a generator is for; heads and warps have those before

@@ -1,8 +1,7 @@
-"""The stage that learns to read: from a picture to the code, which is what is known of the picture, in standard deviations.
+"""The stage that learns to read: from a picture to the free part of its code, the rig's weights in standard deviations.
 
-The code is all that is drawn from, so what it holds is decided here. Its first part is the rig's weights, exact on heads and
-warps of any person: heads of random people that shall read alike teach it to be nobody's. Its second part is how mean_face
-reads the face, known of every picture. The adversary, if there is one, guesses people from the first part.
+They are exact on heads and warps of any person: faces of random people that shall read alike teach it to be nobody's. The
+adversary, if there is one, guesses people from it, of photos too, whose expression is not known.
 """
 
 from collections.abc import Sequence
@@ -15,23 +14,22 @@ from torch.nn import functional
 
 from normpipe.batches import Floats
 from normpipe.normalizers.norface.encoder import FaceEncoder
+from normpipe.normalizers.norface.layout import MEASURED_LIMIT
 from normpipe.normalizers.norface.merging import ExpressionMerger
 from normpipe.training.norface.config import Reading
-from normpipe.training.norface.examples import DETAIL_TERMS, EXPRESSION_SHAPES, SHAPE_TERMS, ExampleSet, Kind
+from normpipe.training.norface.examples import EXPRESSION_SHAPES, ExampleSet, Kind
 from normpipe.training.norface.jitter import jittered
 from normpipe.training.norface.loop import Batch
 from normpipe.training.norface.losses import adversary, known_error, reversed_gradient
 from normpipe.training.norface.network import pictures_of
 
 _LEAST_SPREAD = 1e-2
-_LIMIT = 5.0  # standard deviations; what is beyond is an error of measurement
 _STEM_PACE = 0.7
 _TOGETHER = 64
-_PARTS = [EXPRESSION_SHAPES, SHAPE_TERMS, DETAIL_TERMS]
 
 
 class ReadingLosses(nn.Module):
-    """What is trained: the encoder, the part of the merger that makes the code, and the adversary.
+    """What is trained: the encoder, the part of the merger that reads, and the adversary.
 
     Args:
         encoder: To train.
@@ -48,18 +46,12 @@ class ReadingLosses(nn.Module):
         self._weights = weights
 
     def forward(self, pictures: Tensor, truth: Tensor, person: Tensor) -> dict[str, Tensor]:
-        """Weighted losses of (b, 3, side, side) pictures with (b, 121) codes, NaN where not known, of (b,) people."""
-        code = self.merger.code(self.encoder(pictures))
-        weights = self._weights
-        expression, shape, detail = map(known_error, torch.split(code, _PARTS, 1), torch.split(truth, _PARTS, 1))
-        losses = {
-            "expression": weights.expression * expression,
-            "shape": weights.shape * shape,
-            "detail": weights.detail * detail,
-        }
+        """Weighted losses of (b, 3, side, side) pictures with (b, 57) expressions, NaN where not known, of (b,) people."""
+        free = self.merger.expression(self.encoder(pictures))
+        losses = {"expression": known_error(free, truth)}
         if self.adversary is not None:
-            free = reversed_gradient(code[:, :EXPRESSION_SHAPES], weights.adversary)
-            losses["adversary"] = functional.cross_entropy(self.adversary(free), person)
+            guessed = self.adversary(reversed_gradient(free, self._weights.adversary))
+            losses["adversary"] = functional.cross_entropy(guessed, person)
         return losses
 
 
@@ -68,16 +60,16 @@ class ReadingTrainee:
 
     Args:
         losses: To train.
-        examples: All of them.
-        photo_repeats: How often a photo comes up for every head.
+        examples: All of them. Those without a known expression come up for the adversary, or where nothing is known of any.
     """
 
-    def __init__(self, losses: ReadingLosses, examples: ExampleSet, photo_repeats: int) -> None:
-        photos = np.flatnonzero(examples.kinds == Kind.PHOTO)
+    def __init__(self, losses: ReadingLosses, examples: ExampleSet) -> None:
+        truth = examples.expression / spreads(examples)[:EXPRESSION_SHAPES]
+        told = np.isfinite(truth).any(axis=1)
         self._losses = losses
         self._examples = examples
-        self._rows = np.concatenate([np.arange(len(examples)), np.tile(photos, photo_repeats - 1)])
-        self._truth = np.clip(known(examples) / spreads(examples), -_LIMIT, _LIMIT)
+        self._rows = np.flatnonzero(told if losses.adversary is None and told.any() else np.ones_like(told))
+        self._truth = np.clip(truth, -MEASURED_LIMIT, MEASURED_LIMIT)
         _, self._person = np.unique(examples.people, return_inverse=True)
         self.size = len(self._rows)
 
@@ -96,15 +88,16 @@ class ReadingTrainee:
         return [(stem, _STEM_PACE), (rest, 1.0)]
 
     def batch(self, chosen: NDArray[np.intp], generator: torch.Generator) -> Batch:
-        """Jittered pictures, their codes and people."""
+        """Jittered pictures, their expressions and people."""
         rows = self._rows[chosen]
         pictures = jittered(pictures_of(self._examples, rows), generator)
         return pictures, torch.from_numpy(self._truth[rows]), torch.from_numpy(self._person[rows])
 
 
-def known(examples: ExampleSet) -> Floats:
-    """(n, 121) float32, what is known of examples, in its own units; NaN where it is not."""
-    return np.concatenate([examples.expression, examples.shape, examples.detail], axis=1)
+def measured(examples: ExampleSet) -> Floats:
+    """(n, 64) float32, the own parts of the examples' codes, in standard deviations."""
+    own = np.concatenate([examples.shape, examples.detail], axis=1) / spreads(examples)[EXPRESSION_SHAPES:]
+    return np.clip(own, -MEASURED_LIMIT, MEASURED_LIMIT)
 
 
 def spreads(examples: ExampleSet) -> Floats:
@@ -114,13 +107,13 @@ def spreads(examples: ExampleSet) -> Floats:
     return np.concatenate([_spread(part) for part in parts])
 
 
-def read_codes(encoder: FaceEncoder, merger: ExpressionMerger, examples: ExampleSet, device: torch.device) -> Floats:
-    """(n, 121) float32 codes of all examples, as they are."""
+def read_expressions(encoder: FaceEncoder, merger: ExpressionMerger, examples: ExampleSet, device: torch.device) -> Floats:
+    """(n, 57) float32 free parts of the codes of all examples, as they are."""
     found = []
     with torch.inference_mode():
         for start in range(0, len(examples), _TOGETHER):
             rows = np.arange(start, min(start + _TOGETHER, len(examples)))
-            found.append(merger.code(encoder(pictures_of(examples, rows).to(device))).float().cpu().numpy())
+            found.append(merger.expression(encoder(pictures_of(examples, rows).to(device))).float().cpu().numpy())
     return np.concatenate(found)
 
 

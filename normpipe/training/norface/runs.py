@@ -17,17 +17,19 @@ from normpipe.config import Align
 from normpipe.engine.journal import Journal
 from normpipe.engine.plan import Plan, read_plan
 from normpipe.errors import UsageError
+from normpipe.normalizers.mean_face.expression import shape_deviation
 from normpipe.normalizers.mean_face.model import MeanFaceModel
 from normpipe.records import LANDMARK_COUNT, Status
 from normpipe.shards.reader import open_part, read_slice
 from normpipe.stages.align import alignment_matrix, transform
 from normpipe.stages.parts import FACES_FOLDER, SHARDS_FOLDER
 from normpipe.stages.tables import stored_faces
-from normpipe.training.norface.looks import mouth_opening, shape_deviation
 
 _NORMALIZER = "mean_face"
 _FRONTAL_LIMIT = 15.0  # degrees of yaw and pitch
 _CALM_SHARE = 0.25
+_INNER_LIPS = (13, 14)
+_EYE_CORNERS = (33, 263)
 _SHUT = 0.04  # eye distances between lips that show nothing behind them
 
 
@@ -157,6 +159,15 @@ def finished_run(out: Path, side: int) -> FinishedRun:
         raise UsageError(f"{out.name}: none of its rows has a pair; look at its summary with `normpipe report`")
     digests = (file.sha256 for record in records for file in record.result.files)
     return FinishedRun(out, hashlib.sha256("".join(digests).encode()).hexdigest(), size, parts, rows)
+
+
+def mouth_opening(landmarks: Floats) -> Floats:
+    """(n,) distances between the inner lips of (n, 468, 3) landmarks, in distances of the eyes' outer corners."""
+    lips, eyes = (
+        np.linalg.norm(landmarks[:, first, :2] - landmarks[:, second, :2], axis=1)
+        for first, second in (_INNER_LIPS, _EYE_CORNERS)
+    )
+    return np.asarray(lips / np.maximum(eyes, 1e-6), np.float32)
 
 
 def _run_faces(pairs: pa.Table, faces: pa.Table, size: int) -> Iterator[RunFace]:

@@ -114,7 +114,7 @@ def build_targets(
     parts, tasks, counts = [], [], []
     for number, start in enumerate(range(0, len(rows), PART_EXAMPLES)):
         own = rows[start : start + PART_EXAMPLES]
-        points = np.stack([teacher.points(each) for each in passed[per * start : per * (start + len(own))]])
+        points = np.stack([teacher.layout.points(each) for each in passed[per * start : per * (start + len(own))]])
         order = _Order(
             tuple(examples.ids[own].tolist()),
             tuple(examples.encoded.take(pa.array(own)).to_pylist()),

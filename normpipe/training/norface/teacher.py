@@ -1,7 +1,7 @@
 """The teacher of the drawing stage: mean_face's renderer, told by a code what to draw.
 
-It says where the landmarks of the drawing are, from where in the common face each of its pixels comes, how much lighter or
-darker that is, and what the picture looks like. All but the last costs next to nothing and is computed when it is asked for.
+The layout says where the landmarks of the drawing are. From that follow the place in the common face that each pixel comes
+from, how much lighter or darker it is there, and the picture. All but the last costs little and is made when it is asked for.
 """
 
 from dataclasses import dataclass
@@ -12,18 +12,13 @@ import numpy as np
 from normpipe.batches import AlignedFace, Floats, Image
 from normpipe.config import Normalize
 from normpipe.normalizers.mean_face.detail import ATLAS_SIDE
-from normpipe.normalizers.mean_face.expression import compressed
 from normpipe.normalizers.mean_face.interior import draw_interior
 from normpipe.normalizers.mean_face.model import MeanFaceModel
 from normpipe.normalizers.norface.common_face import CommonFace
+from normpipe.normalizers.norface.layout import FaceLayout
 from normpipe.raster import rasterize_flat
-from normpipe.stages.align import template_map
-from normpipe.training.norface.config import Drawing
-from normpipe.training.norface.examples import EXPRESSION_SHAPES, SHAPE_TERMS
 
-_LARGEST_WEIGHT = 1.5  # of a shape of the rig; faces that do more are read wrongly
 _LIGHT_LIMIT = 1.0  # of log luminance, either way
-_MAP_SIDE = 1000  # pixels in which the map from face units is asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,43 +42,23 @@ class Teacher:
 
     Attributes:
         model: Of mean_face.
-        options: How much of each reading is drawn.
-        rig_offsets: (57, 468, 2) float32, what each of the rig's shapes does to the landmarks, eye distances; zeros if there is
-            no rig.
-        spreads: (121,) float32 units of the code.
-        margin: Room around the common face.
+        layout: Says where landmarks go.
+        by_detail: How much of the wrinkles is drawn.
     """
 
     model: MeanFaceModel
-    options: Drawing
-    rig_offsets: Floats
-    spreads: Floats
-    margin: float
-
-    def points(self, passed: Floats) -> Floats:
-        """(468, 2) float32 landmarks of the drawing, in sides, from the (121,) numbers that passed."""
-        values = passed * self.spreads
-        weights = np.clip(values[:EXPRESSION_SHAPES], 0, _LARGEST_WEIGHT)
-        shape = values[EXPRESSION_SHAPES : EXPRESSION_SHAPES + SHAPE_TERMS]
-        offsets: Floats = (shape @ self.model.shape_out).reshape(-1, 2).astype(np.float32)
-        by_landmarks = compressed(offsets, float(self.model.offset_limit[0]))
-        by_rig: Floats = np.tensordot(weights, self.rig_offsets, axes=1).astype(np.float32)
-        return self._placed(np.float32(self.options.by_landmarks) * by_landmarks + np.float32(self.options.by_rig) * by_rig)
-
-    def neutral(self) -> Floats:
-        """(468, 2) float32 landmarks of the common face, in sides."""
-        return self._placed(np.zeros((1, 2), np.float32))
+    layout: FaceLayout
+    by_detail: float
 
     def lesson(self, passed: Floats, grid: int) -> Lesson:
         """Flow and light for the (121,) numbers that passed."""
         model = self.model
-        places = self.points(passed) * np.float32(grid)
+        places = self.layout.points(passed) * np.float32(grid)
         triangles = np.concatenate([model.eye_triangles, model.skin_triangles])
-        source, mask = rasterize_flat(places, triangles, _attributes(self.neutral()), (grid, grid))
+        source, mask = rasterize_flat(places, triangles, _attributes(self.layout.neutral()), (grid, grid))
         in_atlas, _ = rasterize_flat(places, triangles, _attributes(model.atlas_points), (grid, grid))
         atlas = np.zeros(model.detail_mask.shape, np.float32)
-        detail = (passed * self.spreads)[EXPRESSION_SHAPES + SHAPE_TERMS :]
-        atlas[model.detail_mask] = self.options.by_detail * (detail @ model.detail_out)
+        atlas[model.detail_mask] = self.by_detail * (self.layout.detail(passed) @ model.detail_out)
         across, down = in_atlas[..., 0] * ATLAS_SIDE - 0.5, in_atlas[..., 1] * ATLAS_SIDE - 0.5
         limited = np.clip(atlas, -_LIGHT_LIMIT, _LIGHT_LIMIT)
         light = np.asarray(cv2.remap(limited, across, down, cv2.INTER_LINEAR), np.float32)
@@ -91,10 +66,6 @@ class Teacher:
         here = np.stack(np.meshgrid(centres, centres), axis=-1)
         flow = (source[..., :2] - here) * mask[..., None]
         return Lesson(np.ascontiguousarray(flow.transpose(2, 0, 1)), (light * mask)[None], mask.astype(np.float32)[None])
-
-    def _placed(self, offsets: Floats) -> Floats:
-        scale, shift = template_map(_MAP_SIDE, self.margin)
-        return (((self.model.neutral + offsets) * scale + shift) / _MAP_SIDE).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from normpipe.training.norface.build import Part, build_examples, plan_parts
 from normpipe.training.norface.card import model_card
 from normpipe.training.norface.config import Stage, Training
 from normpipe.training.norface.drawing import DrawingLosses, DrawingTrainee, sample_sheet
-from normpipe.training.norface.examples import EXPRESSION_SHAPES, ExampleSet, Kind, read_examples
+from normpipe.training.norface.examples import ExampleSet, Kind, read_examples
 from normpipe.training.norface.expected import fit_expected
 from normpipe.training.norface.identity import IdentityLosses, IdentityNet, IdentityTrainee, several_of_each
 from normpipe.training.norface.loop import (
@@ -51,7 +51,7 @@ from normpipe.training.norface.loop import (
 )
 from normpipe.training.norface.masked import MaskedLosses, MaskedTrainee
 from normpipe.training.norface.network import new_network
-from normpipe.training.norface.reading import ReadingLosses, ReadingTrainee, read_codes, spreads
+from normpipe.training.norface.reading import ReadingLosses, ReadingTrainee, measured, read_expressions, spreads
 from normpipe.training.norface.rig_mesh import RigMesh
 from normpipe.training.norface.stages import (
     DRAWING,
@@ -71,8 +71,8 @@ TARGETS_FOLDER = "targets"
 SAMPLES_FOLDER = "samples"
 MODEL_FOLDER = "model"
 CARD_FILE = "README.md"
-_CODES_FILE = "codes.safetensors"
-_CODES = "codes"
+_EXPRESSIONS_FILE = "expressions.safetensors"
+_EXPRESSIONS = "expressions"
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
@@ -143,10 +143,12 @@ class _Training:
             trained[MASKED] = self._stage(MASKED, training.masked, MaskedTrainee(guesses, examples, training.masked.hidden))
         people = len(np.unique(examples.people))
         reader = self._new(READING, lambda: ReadingLosses(network.encoder, network.merger, training.reading, people))
-        trainee = ReadingTrainee(reader, examples, training.reading.photo_repeats)
+        trainee = ReadingTrainee(reader, examples)
         trained[READING] = self._stage(READING, training.reading, trainee)
-        codes = self._codes(network, examples)
-        fit_expected(network.merger, codes[examples.kinds != Kind.HEAD])
+        free, own = self._expressions(network, examples), measured(examples)
+        real = examples.kinds != Kind.HEAD
+        fit_expected(network.merger, free[real], own[real])
+        self._fit_layout(network, examples)
         identity = None
         if training.identity is not None:
             section = training.identity
@@ -154,7 +156,7 @@ class _Training:
             knower = self._new(IDENTITY, lambda: IdentityLosses(IdentityNet(section.dim), count))
             trained[IDENTITY] = self._stage(IDENTITY, section, IdentityTrainee(knower, examples))
             identity = knower.net
-        trained[DRAWING] = self._drawing(network, examples, codes, identity)
+        trained[DRAWING] = self._drawing(network, examples, (free, own), identity)
         return self._model(network, examples, trained)
 
     def _examples(self) -> ExampleSet:
@@ -164,25 +166,33 @@ class _Training:
         self._accelerator.wait_for_everyone()
         return read_examples([folder / part.name for part in self._parts])
 
-    def _codes(self, network: NorfacePipeline, examples: ExampleSet) -> Floats:
-        """(n, 121) float32 codes of all examples: read once, by the first rank."""
-        file = self._out / READING / _CODES_FILE
+    def _expressions(self, network: NorfacePipeline, examples: ExampleSet) -> Floats:
+        """(n, 57) float32 free parts of all examples' codes: read once, by the first rank."""
+        file = self._out / READING / _EXPRESSIONS_FILE
         if self._main and not file.exists():
             self._means.watch("reading all examples")
             device = self._accelerator.device
             network.to(device)
-            codes = read_codes(network.encoder, network.merger, examples, device)
+            found = read_expressions(network.encoder, network.merger, examples, device)
             network.to("cpu")
-            write_tensors(file, {_CODES: torch.from_numpy(codes)})
+            write_tensors(file, {_EXPRESSIONS: torch.from_numpy(found)})
         self._accelerator.wait_for_everyone()
-        codes_read: Floats = loaded(file)[_CODES].numpy()
-        return codes_read
+        free: Floats = loaded(file)[_EXPRESSIONS].numpy()
+        return free
 
-    def _drawing(self, network: NorfacePipeline, examples: ExampleSet, codes: Floats, identity: IdentityNet | None) -> Path:
+    def _fit_layout(self, network: NorfacePipeline, examples: ExampleSet) -> None:
+        rig = self._training.examples.rig
+        network.layout.spread.copy_(torch.from_numpy(spreads(examples)))
+        if rig is not None:
+            network.layout.rig_offsets.copy_(torch.from_numpy(RigMesh.of(HeadRig.load(Path(rig))).offsets))
+
+    def _drawing(
+        self, network: NorfacePipeline, examples: ExampleSet, codes: tuple[Floats, Floats], identity: IdentityNet | None
+    ) -> Path:
         section = self._training.drawing
-        teacher = self._teacher(network, examples)
+        teacher = Teacher(load_model(), network.layout, section.by_detail)
         targets = self._targets(network, examples, codes, teacher)
-        pupil = self._new(DRAWING, lambda: DrawingLosses(network, section, teacher.neutral(), identity))
+        pupil = self._new(DRAWING, lambda: DrawingLosses(network, section, teacher.layout.neutral(), identity))
         samples = self._out / DRAWING / SAMPLES_FOLDER
 
         def look(step: int, averaged: nn.Module) -> None:
@@ -194,26 +204,17 @@ class _Training:
 
         return self._stage(DRAWING, section, DrawingTrainee(pupil, targets, teacher), look)
 
-    def _teacher(self, network: NorfacePipeline, examples: ExampleSet) -> Teacher:
-        rig, section = self._training.examples.rig, self._training.drawing
-        if section.by_rig:
-            assert rig is not None, "the training file asks for it"
-            rig_offsets = RigMesh.of(HeadRig.load(Path(rig))).offsets
-        else:
-            rig_offsets = np.zeros((EXPRESSION_SHAPES, 1, 2), np.float32)
-        margin = float(network.common_face.config["margin"])
-        return Teacher(load_model(), section, rig_offsets, spreads(examples), margin)
-
-    def _targets(self, network: NorfacePipeline, examples: ExampleSet, codes: Floats, teacher: Teacher) -> TargetSet:
+    def _targets(
+        self, network: NorfacePipeline, examples: ExampleSet, codes: tuple[Floats, Floats], teacher: Teacher
+    ) -> TargetSet:
         seed = seed_of(self._training.seed, TARGETS_FOLDER)
         rows = drawn_evenly(examples.kinds, self._training.drawing.examples, seed)
         strengths = torch.tensor(STRENGTHS).repeat(len(rows))
+        free, own = (torch.from_numpy(part[rows]).repeat_interleave(len(STRENGTHS), 0) for part in codes)
         with torch.inference_mode():
-            passed = network.merger.passed(
-                torch.from_numpy(codes[rows]).repeat_interleave(len(STRENGTHS), 0), strengths
-            ).numpy()
+            passed = network.merger.passed(free, own, strengths).numpy()
         folder = self._out / TARGETS_FOLDER
-        layers = Layers.of(network.common_face, teacher.neutral())
+        layers = Layers.of(network.common_face, teacher.layout.neutral())
         parts: list[Path] = []
         if self._main:
             counts = self._counts(TARGETS_FOLDER)
@@ -232,6 +233,7 @@ class _Training:
                 deepcopy(network.merger).half(),  # type: ignore[no-untyped-call]
                 deepcopy(network.decoder).half(),  # type: ignore[no-untyped-call]
                 network.common_face,
+                network.layout,
             )
             try:
                 halved.save_pretrained(part)

@@ -16,7 +16,9 @@ from normpipe.batches import AlignedFace, Floats, Image
 from normpipe.config import Align, Detect
 from normpipe.errors import NormpipeError
 from normpipe.faces.build import build_landmarker
+from normpipe.faces.looks import steadied
 from normpipe.faces.protocols import Landmarker
+from normpipe.normalizers.mean_face.expression import read_face
 from normpipe.normalizers.mean_face.interior import draw_interior
 from normpipe.normalizers.mean_face.model import MeanFaceModel, load_model
 from normpipe.raster import rasterize_flat
@@ -25,9 +27,8 @@ from normpipe.synthetic.heads import PIVOT, HeadRig, project
 from normpipe.synthetic.paint import FRONTAL
 from normpipe.training.norface.examples import Example, Kind, shrunk
 from normpipe.training.norface.expressions import by_name, of_gaze, random_expression
-from normpipe.training.norface.looks import mouth_opening, read_face, steadied
 from normpipe.training.norface.rig_mesh import RigMesh
-from normpipe.training.norface.runs import FinishedRun, RunFace
+from normpipe.training.norface.runs import FinishedRun, RunFace, mouth_opening
 
 WARPS_PER_PERSON = 10
 

@@ -7,12 +7,18 @@ import numpy as np
 import pytest
 from fixtures.faces import aligned_face
 from fixtures.photos import astronaut
+from fixtures.portraits import SMILE, SURPRISE, landmarks, portrait, turned
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
-from normpipe.config import Normalize, Pipeline
+from normpipe.batches import OwnNeutral
+from normpipe.config import Detect, Normalize, Pipeline
 from normpipe.errors import ModelUnavailableError, NormpipeError, UsageError
+from normpipe.faces.build import build_landmarker
+from normpipe.faces.geometry import mean_shape
+from normpipe.faces.looks import seen_twice
+from normpipe.normalizers.mean_face.model import load_model, model_sha256
 from normpipe.normalizers.norface import normalizer as module
 from normpipe.records import Failure, Reason
 
@@ -21,7 +27,8 @@ from .tiny import norface, prepared, tiny, torch
 from normpipe.normalizers.norface.pipeline import NorfacePipeline  # isort: skip
 
 SIZE = 64
-FACES = [aligned_face(seed, SIZE) for seed in range(6)]
+SMILING = portrait(load_model(), turned(landmarks(SMILE, size=SIZE), yaw=8.0), SIZE)
+FACES = [*(aligned_face(seed, SIZE) for seed in range(5)), SMILING]
 
 
 @pytest.fixture(scope="module")
@@ -66,15 +73,72 @@ def test_options_reach_the_network(saved, renderer, tmp_path):
         assert not np.array_equal(prepared(saved, **options).normalize(FACES[:1])[0], plain)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_landmarks_that_are_no_numbers_are_a_failure(renderer, value):
+def test_a_face_is_looked_at_twice(saved, renderer):
+    landmarker = build_landmarker(Detect(), "cpu")
+    network = NorfacePipeline.from_pretrained(saved)
+    network.speed_up(half=False)
+    once, twice = (network([face], 0.5, SIZE, batch=4)[0] for face in (SMILING, seen_twice(SMILING, landmarker)))
+    (picture,) = renderer.normalize([SMILING])
+    np.testing.assert_array_equal(picture, twice)
+    assert not np.array_equal(picture, once)
+
+
+def test_a_subjects_own_neutral_face_is_drawn_from_as_far_as_it_is_known(saved):
+    """The smile of somebody who looks surprised at rest is another one than that of somebody who is not known."""
+    surprised = mean_shape().points.copy()
+    surprised[:, :2] += SURPRISE.offsets()
+    known, unknown = (replace(SMILING, neutral=OwnNeutral(surprised, weight)) for weight in (1.0, 0.0))
+    plain, own, nobodys = prepared(saved, own_neutral=True, detail=1.0).normalize([SMILING, known, unknown])
+    assert not np.array_equal(own, plain)
+    np.testing.assert_array_equal(nobodys, plain)
+
+
+def not_finite(value):
     points = FACES[1].landmarks.copy()
     points[17, 1] = value
-    rendered = renderer.normalize([FACES[0], replace(FACES[1], landmarks=points), FACES[2]])
-    assert isinstance(rendered[1], Failure)
-    assert rendered[1].reason is Reason.NOT_RENDERED
+    return points
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "points",
+    [
+        *(not_finite(value) for value in (np.nan, np.inf, -np.inf)),
+        np.zeros((468, 3)),
+        FACES[1].landmarks * 0.02,
+        FACES[1].landmarks + np.array([0, 11 * SIZE, 0]),
+        FACES[1].landmarks * 1e30,
+    ],
+    ids=["nan", "inf", "-inf", "zeros", "tiny", "far below", "huge"],
+)
+def test_landmarks_that_cannot_be_measured_are_a_failure(renderer, points):
+    rendered = renderer.normalize([FACES[0], replace(FACES[1], landmarks=points.astype(np.float32)), FACES[2]])
+    assert rendered[1] == Failure(Reason.NOT_RENDERED, "landmarks are not finite, far outside the crop or without extent")
     for picture, expected in zip(rendered[::2], renderer.normalize(FACES[:3:2]), strict=True):
         np.testing.assert_array_equal(picture, expected)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "points",
+    [
+        np.linspace([0, 0, 0], [SIZE, SIZE, 0], 468),
+        np.random.default_rng(0).normal(SIZE / 2, 2 * SIZE, (468, 3)),
+        FACES[1].landmarks * [1, 1, 0],
+        FACES[1].landmarks + np.array([3 * SIZE, 0, 0]),
+        -FACES[1].landmarks,
+    ],
+    ids=["a line", "a cloud", "flat", "beside the crop", "inside out"],
+)
+def test_absurd_landmarks_of_a_crops_size_are_drawn_without_a_warning(renderer, points):
+    (picture,) = renderer.normalize([replace(SMILING, landmarks=points.astype(np.float32))])
+    assert picture.shape == (SIZE, SIZE, 3)
+
+
+def test_the_fingerprint_names_what_measures(saved):
+    parts = json.loads(norface(saved).fingerprint)
+    assert parts["landmarker"] == build_landmarker(Detect(), "cpu").fingerprint
+    assert parts["model_sha256"] == model_sha256()
 
 
 def test_the_fingerprint_names_every_option_that_changes_the_picture(saved, tmp_path):
@@ -109,8 +173,9 @@ def test_another_margin_is_refused(saved):
     refused(lambda: norface(saved, margin=0.2), r"^align\.margin: 0\.2: the weights tiny are made for 0\.1; give that one$")
 
 
-def test_own_neutral_is_refused(saved):
-    refused(lambda: norface(saved, own_neutral=True), r"^normalize\.own_neutral: the normalizer norface does not take it; ")
+def test_a_landmarker_it_is_not_fitted_to_is_refused(saved):
+    told = r"^detect\.landmarker: mediapipe: the normalizer norface is fitted to the landmarks of `embedded`; give that one$"
+    refused(lambda: norface(saved, landmarker="mediapipe"), told)
 
 
 def test_weights_that_may_change_under_their_name_are_refused():

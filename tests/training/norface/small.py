@@ -12,6 +12,7 @@ import numpy as np  # noqa: E402
 import yaml  # noqa: E402
 
 from normpipe.normalizers.mean_face.model import load_model  # noqa: E402
+from normpipe.normalizers.norface.layout import FaceLayout  # noqa: E402
 from normpipe.training.norface.config import Drawing, Training  # noqa: E402
 from normpipe.training.norface.examples import ExampleSet  # noqa: E402
 from normpipe.training.norface.reading import spreads  # noqa: E402
@@ -55,5 +56,8 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def teacher_of(photos: ExampleSet, **options: float) -> Teacher:
     """One that draws what mean_face reads, as `options` of the drawing stage say, beside a rig that is noise."""
-    rig = np.random.default_rng(0).normal(0, 0.01, (57, 468, 2)).astype(np.float32)
-    return Teacher(load_model(), Drawing(**options), rig, spreads(photos), 0.1)
+    drawing = Drawing(**options)
+    layout: FaceLayout = FaceLayout(by_landmarks=drawing.by_landmarks, by_rig=drawing.by_rig)
+    layout.spread.copy_(torch.from_numpy(spreads(photos)))
+    layout.rig_offsets.copy_(0.01 * torch.randn(layout.rig_offsets.shape, generator=generator()))
+    return Teacher(load_model(), layout, drawing.by_detail)

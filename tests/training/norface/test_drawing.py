@@ -16,14 +16,14 @@ def targets(network, photos, tmp_path):
     teacher = teacher_of(photos, by_rig=0)
     rows = np.arange(3)
     passed = np.random.default_rng(0).normal(0, 1, (9, 121)).astype(np.float32)
-    layers = Layers.of(network.common_face, teacher.neutral())
+    layers = Layers.of(network.common_face, teacher.layout.neutral())
     parts = build_targets(photos, rows, passed, teacher, layers, tmp_path / "targets", 1, lambda done, total: None)
     return teacher, read_targets(parts, rows, passed)
 
 
 def test_drawing_trains_all_that_is_behind_the_code_and_nothing_else(network, targets, photos):
     teacher, found = targets
-    losses = DrawingLosses(network, config.Drawing(), teacher.neutral(), None)
+    losses = DrawingLosses(network, config.Drawing(), teacher.layout.neutral(), None)
     trainee = DrawingTrainee(losses, found, teacher)
     torch.nn.init.normal_(network.decoder.leave.weight, std=0.1)  # else nothing behind it gets a gradient yet
     losses.requires_grad_(False)
@@ -42,5 +42,5 @@ def test_drawing_trains_all_that_is_behind_the_code_and_nothing_else(network, ta
 
 def test_losses_without_weight_are_not_built(network, photos):
     teacher = teacher_of(photos)
-    plain = DrawingLosses(network, config.Drawing(), teacher.neutral(), None)
+    plain = DrawingLosses(network, config.Drawing(), teacher.layout.neutral(), None)
     assert (plain.judge, plain.mesh, plain.encoder, plain.identity) == (None,) * 4

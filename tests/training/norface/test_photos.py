@@ -5,9 +5,9 @@ from itertools import chain
 import numpy as np
 import pytest
 
+from normpipe.normalizers.mean_face.expression import read_face
 from normpipe.normalizers.mean_face.model import load_model
 from normpipe.training.norface.examples import Kind, shrunk
-from normpipe.training.norface.looks import read_face
 from normpipe.training.norface.photos import PhotoMaker
 
 

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from fixtures.portraits import landmarks
 
 from normpipe.config import Align, Pipeline
 from normpipe.errors import UsageError
@@ -15,8 +16,7 @@ from normpipe.sources.root import Root
 from normpipe.stages.align import align
 from normpipe.stages.decode import decode
 from normpipe.stages.detect import detect
-from normpipe.training.norface.looks import mouth_opening
-from normpipe.training.norface.runs import finished_run
+from normpipe.training.norface.runs import finished_run, mouth_opening
 
 
 def test_the_faces_are_those_that_were_rendered(portraits, run_folder):
@@ -107,3 +107,11 @@ def test_a_run_without_a_face_is_refused(run_folder, tmp_path):
     run(tmp_path / "photos", tmp_path / "out", build=build_models)
     with pytest.raises(UsageError, match=r"^out: none of its rows has a pair"):
         finished_run(tmp_path / "out", 128)
+
+
+def test_a_mouths_opening_does_not_depend_on_the_size():
+    points = np.stack([landmarks(), landmarks()])
+    points[1] *= 3
+    points[:, 14, 1] = points[:, 13, 1] + 0.1 * np.linalg.norm(points[:, 33, :2] - points[:, 263, :2], axis=1)
+    points[:, 14, 0] = points[:, 13, 0]
+    np.testing.assert_allclose(mouth_opening(points), 0.1, rtol=1e-5)

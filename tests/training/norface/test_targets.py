@@ -25,7 +25,7 @@ def test_targets_are_drawn_once_and_again_where_they_would_be_others(network, ph
 
     monkeypatch.setattr(module, "PART_EXAMPLES", 2)
     teacher = teacher_of(photos, by_rig=0)
-    layers = Layers.of(network.common_face, teacher.neutral())
+    layers = Layers.of(network.common_face, teacher.layout.neutral())
     rows, told = np.array([0, 3, 5]), []
     passed = np.random.default_rng(0).normal(0, 1, (9, 121)).astype(np.float32)
 
@@ -39,7 +39,7 @@ def test_targets_are_drawn_once_and_again_where_they_would_be_others(network, ph
     assert told[0] == (0, 9)
     assert told[-1] == (9, 9)
     image, landmarks = photos.picture(3), photos.landmarks[3].astype(np.float32)
-    expected = layers.picture(teacher.points(passed[4]), image, landmarks, teacher.model)
+    expected = layers.picture(teacher.layout.points(passed[4]), image, landmarks, teacher.model)
     assert np.abs(targets.picture(4).astype(int) - expected).mean() < 3, "the second strength of the second example"
     build(passed)
     assert told == [(9, 9)]

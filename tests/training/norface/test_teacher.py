@@ -14,20 +14,27 @@ def test_no_expression_is_the_common_face_itself(photos, common):
     assert np.abs(lesson.flow).max() < 1e-3
     assert not lesson.light.any()
     assert 0.3 < lesson.mask.mean() < 0.7
-    assert np.allclose(teacher.points(NOTHING), teacher.neutral(), atol=1e-6)
+    assert np.allclose(teacher.layout.points(NOTHING), teacher.layout.neutral(), atol=1e-6)
 
 
-def test_each_reading_is_drawn_as_far_as_it_is_asked_for(photos):
+def test_what_is_asked_for_is_drawn_and_nothing_else(photos):
     code = np.random.default_rng(1).normal(0, 1, 121).astype(np.float32)
-    off = teacher_of(photos, by_landmarks=0, by_rig=0, by_detail=0)
-    assert np.allclose(off.points(code), off.neutral(), atol=1e-6)
-    assert not off.lesson(code, 32).light.any()
+    off = {"by_landmarks": 0, "by_rig": 0, "by_detail": 0}
+    assert not teacher_of(photos, **off).lesson(code, 32).light.any()
+    assert np.abs(teacher_of(photos, **off).lesson(code, 32).flow).max() < 1e-3
     for name in ("by_landmarks", "by_rig"):
-        options = {"by_landmarks": 0, "by_rig": 0, "by_detail": 0}
-        once, twice = (teacher_of(photos, **{**options, name: share}).points(code) - off.neutral() for share in (1, 2))
-        assert np.abs(once).max() > 1e-3
-        assert np.allclose(twice, 2 * once, atol=1e-6)
-    assert teacher_of(photos, by_landmarks=0, by_rig=0).lesson(code, 32).light.any()
+        lesson = teacher_of(photos, **{**off, name: 1}).lesson(code, 32)
+        assert np.abs(lesson.flow).max() > 1e-3
+        assert not lesson.light.any()
+    assert teacher_of(photos, **{**off, "by_detail": 1}).lesson(code, 32).light.any()
+
+
+def test_wrinkles_are_drawn_as_far_as_it_is_asked_for(photos):
+    code = np.zeros(121, np.float32)
+    code[97:] = np.random.default_rng(1).normal(0, 0.2, 24)
+    once, twice = (teacher_of(photos, by_detail=share).lesson(code, 32).light for share in (0.4, 0.8))
+    assert 0 < np.abs(twice).max() < 1
+    np.testing.assert_allclose(twice, 2 * once, atol=1e-5)
 
 
 def test_flow_and_picture_agree(photos, common):
@@ -40,11 +47,11 @@ def test_flow_and_picture_agree(photos, common):
     drawing = Drawing(torch.from_numpy(lesson.flow)[None], zeros, zeros, zeros.expand(-1, 3, -1, -1))
     colour, alpha = draw(*common.layers(128), drawing)
     drawn = ((alpha * colour + (1 - alpha) * (61 / 127.5 - 1))[0].permute(1, 2, 0).numpy() + 1) * 127.5
-    layers = Layers.of(common, teacher.neutral())
+    layers = Layers.of(common, teacher.layout.neutral())
     image = np.full((128, 128, 3), 128, np.uint8)
-    landmarks = np.column_stack([teacher.neutral(), np.zeros(468)]).astype(np.float32)
-    picture = layers.picture(teacher.points(code), image, landmarks, teacher.model)
-    still = layers.picture(teacher.neutral(), image, landmarks, teacher.model)
+    landmarks = np.column_stack([teacher.layout.neutral(), np.zeros(468)]).astype(np.float32)
+    picture = layers.picture(teacher.layout.points(code), image, landmarks, teacher.model)
+    still = layers.picture(teacher.layout.neutral(), image, landmarks, teacher.model)
     skin = lesson.mask[0] > 0
     assert np.abs(lesson.flow[:, skin]).max() > 0.01
     error = np.abs(drawn - picture)[skin]
@@ -54,8 +61,8 @@ def test_flow_and_picture_agree(photos, common):
 
 def test_somebodys_mouth_is_seen_where_the_drawing_opens_it(photos, common):
     teacher = teacher_of(photos)
-    layers = Layers.of(common, teacher.neutral())
-    points = teacher.neutral().copy()
+    layers = Layers.of(common, teacher.layout.neutral())
+    points = teacher.layout.neutral().copy()
     points[[14, 87, 317, 178, 402, 88, 318, 95, 324]] += np.array([0, 0.06], np.float32)
     landmarks = np.column_stack([points, np.zeros(468)]).astype(np.float32)
     across, down = (points[[13, 14]].mean(axis=0) * 64).astype(int)

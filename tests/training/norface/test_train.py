@@ -23,6 +23,9 @@ from normpipe.errors import IncompatibleRunError, UsageError
 from .small import torch, trained, training, written
 
 from normpipe.normalizers.norface.pipeline import NorfacePipeline  # isort: skip
+from normpipe.training.norface.examples import read_examples  # isort: skip
+from normpipe.training.norface.reading import measured, spreads  # isort: skip
+from normpipe.training.norface.rig_mesh import RigMesh  # isort: skip
 from normpipe.training.norface.stages import RESULT_FILE  # isort: skip
 
 PHOTOS = 12
@@ -35,6 +38,10 @@ def content(out):
     ]
     found += [path for path in (out / "model").rglob("*") if path.is_file()]
     return {path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
+
+
+def examples_of(out):
+    return read_examples(sorted((out / "examples").glob("part-*.parquet")))
 
 
 def curve(out, stage):
@@ -61,7 +68,7 @@ def begun(whole, tmp_path):
 def test_the_folder_is_a_network(whole, portraits):
     out, _ = whole
     network = NorfacePipeline.from_pretrained(out / "model")
-    face = next(portraits.faces(0, 1)).face.image
+    face = next(portraits.faces(0, 1)).face
     calm, same, strong = network([face], 0.0)[0], network([face], 0.0)[0], network([face], 1.0)[0]
     assert calm.shape == (256, 256, 3)
     assert (calm == same).all()
@@ -86,13 +93,21 @@ def test_what_is_for_others_may_be_read_by_them_and_says_what_it_is(whole, run_f
 def test_what_passes_is_what_photos_let_expect(whole):
     """At strength 0 the own part of photos is as the free one lets expect: the mean is theirs, the rest is shrunk."""
     out, _ = whole
-    codes = load_file(out / "reading" / "codes.safetensors")["codes"]
+    free, own = load_file(out / "reading" / "expressions.safetensors")["expressions"], measured(examples_of(out))
     merger = NorfacePipeline.from_pretrained(out / "model").merger
     with torch.inference_mode():
-        calm = merger.passed(torch.from_numpy(codes), torch.tensor([0.0])).numpy()
-    assert np.allclose(calm[:, :57], codes[:, :57])
-    assert np.allclose(calm[:, 57:].mean(0), codes[:, 57:].mean(0), atol=1e-2)
-    assert calm[:, 57:].var(0).sum() < codes[:, 57:].var(0).sum()
+        calm = merger.passed(torch.from_numpy(free), torch.from_numpy(own), torch.tensor([0.0])).numpy()
+    assert np.allclose(calm[:, :57], free)
+    assert np.allclose(calm[:, 57:].mean(0), own.mean(0), atol=1e-2)
+    assert calm[:, 57:].var(0).sum() < own.var(0).sum()
+
+
+def test_the_layout_measures_in_spreads_of_the_examples(whole):
+    out, _ = whole
+    layout = NorfacePipeline.from_pretrained(out / "model").layout
+    np.testing.assert_array_equal(layout.spread, spreads(examples_of(out)))
+    assert not layout.rig_offsets.any(), "there is no rig"
+    assert (layout.config["by_landmarks"], layout.config["by_rig"], layout.config["margin"]) == (0.7, 0, 0.1)
 
 
 def test_samples_show_source_and_three_strengths(whole):
@@ -219,12 +234,13 @@ def test_every_option_at_once(begun, run_folder):
     assert "adversary" in curve(begun, "reading")[-1]
     assert set(curve(begun, "identity")[-1]) == {"step", "identity"}
     assert set(curve(begun, "drawing")[-1]) == {"step", "flow", "light", "picture", "telling", *optional}
-    assert {path.name for path in (begun / "model").iterdir()} >= {"encoder", "merger", "decoder", "common_face", "README.md"}
+    parts = {"encoder", "merger", "decoder", "common_face", "layout"}
+    assert {path.name for path in (begun / "model").iterdir()} >= {*parts, "README.md"}
     NorfacePipeline.from_pretrained(begun / "model")
 
 
 @pytest.mark.slow
-def test_heads_and_warps_teach_the_rig(run_folder, rig_file, tmp_path):
+def test_heads_and_warps_teach_the_rig(run_folder, rig, rig_file, tmp_path):
     one = training(
         run_folder,
         examples={"rig": str(rig_file), "heads": 6, "warps": 5},
@@ -234,6 +250,10 @@ def test_heads_and_warps_teach_the_rig(run_folder, rig_file, tmp_path):
     trained(one, out)
     assert curve(out, "reading")[0]["expression"] > 0
     assert len(list((out / "targets").glob("*.parquet"))) == 1
+    layout = NorfacePipeline.from_pretrained(out / "model").layout
+    np.testing.assert_array_equal(layout.rig_offsets, RigMesh.of(rig).offsets)
+    assert layout.config["by_rig"] == 1.5
+    assert (layout.spread[:57] != 1).any(), "heads and warps tell of the rig's weights"
 
 
 def test_the_command_says_what_it_does_on_stderr_and_where_the_model_is_on_stdout(whole, run_folder, tmp_path, capsys):

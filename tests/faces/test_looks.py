@@ -1,4 +1,4 @@
-"""What mean_face reads: the coefficients that its renderer draws from, steadier for several looks."""
+"""Looking more than once: the same face, seen steadier, and alike on both sides."""
 
 from dataclasses import replace
 
@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from fixtures.portraits import SMILE, landmarks, mirror_index, mirrored, portrait, turned
 
+from normpipe.batches import Detection
 from normpipe.config import Detect
 from normpipe.faces.build import build_landmarker
-from normpipe.normalizers.mean_face.expression import compressed, expression_of
+from normpipe.faces.geometry import extent, five_points
+from normpipe.faces.looks import seen_twice, steadied
+from normpipe.normalizers.mean_face.expression import read_face
 from normpipe.normalizers.mean_face.model import load_model
-from normpipe.training.norface.examples import DETAIL_TERMS, SHAPE_TERMS
-from normpipe.training.norface.looks import mouth_opening, read_face, steadied
 
 
 @pytest.fixture(scope="module")
@@ -28,14 +29,35 @@ def smiling(model, yaw=8.0):
     return portrait(model, turned(landmarks(SMILE), yaw=yaw))
 
 
-def test_the_coefficients_are_those_that_are_drawn(model):
+def in_a_mirror(face):
+    return replace(face, image=np.ascontiguousarray(face.image[:, ::-1]), landmarks=mirrored(face.landmarks))
+
+
+def look(face, landmarker):
+    """The landmarks that one look at the crop finds."""
+    seen = Detection(extent(face.landmarks), 1.0, five_points(face.landmarks)[:2])
+    return landmarker.landmarks(face.image, [seen])[0].points
+
+
+def test_a_second_look_is_the_mirror_images_and_counts_as_much_as_the_first(model, landmarker):
     face = smiling(model)
-    read, drawn = read_face(face, model), expression_of(face, model)
-    assert read.shape.shape == (SHAPE_TERMS,)
-    assert read.detail.shape == (DETAIL_TERMS,)
-    offsets = compressed((read.shape @ model.shape_out).reshape(-1, 2), float(model.offset_limit[0]))
-    np.testing.assert_allclose(offsets, drawn.offsets, atol=1e-5)
-    np.testing.assert_allclose(read.detail @ model.detail_out, drawn.detail[model.detail_mask], atol=1e-5)
+    twice = seen_twice(face, landmarker)
+    expected = (face.landmarks + mirrored(look(in_a_mirror(face), landmarker))) / 2
+    np.testing.assert_allclose(twice.landmarks, expected, atol=1e-4)
+    assert twice.landmarks.dtype == np.float32
+    np.testing.assert_array_equal(twice.image, face.image)
+    np.testing.assert_array_equal(twice.landmarks, seen_twice(face, landmarker).landmarks)
+    assert (twice.landmarks != face.landmarks).any()
+
+
+@pytest.mark.parametrize("yaw", [0.0, 8.0, 20.0])
+def test_a_face_and_its_mirror_image_are_seen_alike_by_two_looks(model, landmarker, yaw):
+    drawn = smiling(model, yaw)
+    here, there = (replace(one, landmarks=look(one, landmarker)) for one in (drawn, in_a_mirror(drawn)))
+    once = np.abs(mirrored(there.landmarks) - here.landmarks)[:, :2].mean()
+    twice = np.abs(mirrored(seen_twice(there, landmarker).landmarks) - seen_twice(here, landmarker).landmarks)[:, :2].mean()
+    assert once > 0.5, "one look errs otherwise in a mirror"
+    assert twice < 0.4 * once
 
 
 class _Shaky:
@@ -65,11 +87,9 @@ def test_several_looks_see_the_same_face_and_steadier(model, landmarker):
 
 def test_both_sides_are_looked_at_alike(model, landmarker):
     face = smiling(model)
-    other = replace(face, image=np.ascontiguousarray(face.image[:, ::-1]), landmarks=mirrored(face.landmarks))
+    other = in_a_mirror(face)
     here, there = (steadied(one, landmarker, np.random.default_rng(0)).landmarks for one in (face, other))
     assert np.abs(mirrored(there) - here)[:, :2].mean() < 0.5
-    single = landmarker.landmarks  # one look errs more
-    assert single is not None
     offsets = [
         (read_face(replace(one, landmarks=points), model).shape @ model.shape_out).reshape(-1, 2)
         for one, points in ((face, here), (other, there))
@@ -93,11 +113,4 @@ class _Blind:
 def test_where_no_look_shows_a_face_it_stays_as_it_is(model):
     face = smiling(model)
     np.testing.assert_array_equal(steadied(face, _Blind(), np.random.default_rng(0)).landmarks, face.landmarks)
-
-
-def test_a_mouths_opening_does_not_depend_on_the_size(model):
-    points = np.stack([landmarks(), landmarks()])
-    points[1] *= 3
-    points[:, 14, 1] = points[:, 13, 1] + 0.1 * np.linalg.norm(points[:, 33, :2] - points[:, 263, :2], axis=1)
-    points[:, 14, 0] = points[:, 13, 0]
-    np.testing.assert_allclose(mouth_opening(points), 0.1, rtol=1e-5)
+    np.testing.assert_array_equal(seen_twice(face, _Blind()).landmarks, face.landmarks)
