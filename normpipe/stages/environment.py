@@ -13,14 +13,16 @@ from normpipe.config import Pipeline
 
 _LIBRARIES = ("numpy", "opencv-python", "pyarrow", "pillow", "av")
 _EMBEDDED = ("ai-edge-litert",)
+_NETWORK = ("torch", "diffusers")
 _ENGINES = {"embedded": _EMBEDDED, "insightface": ("insightface", "onnxruntime"), "mediapipe": ("mediapipe",)}
 
 
 def environment(pipeline: Pipeline) -> dict[str, str]:
     """Names and versions, the instruction level and the device, of this process under a configuration."""
     engines = {library for name in (pipeline.detect.detector, pipeline.detect.landmarker) for library in _ENGINES[name]}
+    network = _NETWORK if pipeline.normalize.normalizer == "norface" else ()
     return {
-        **{library: library_version(library) for library in sorted({*_LIBRARIES, *engines})},
+        **{library: library_version(library) for library in sorted({*_LIBRARIES, *engines, *network})},
         "processor": f"{platform.machine()} {pa.runtime_info().detected_simd_level}",
         "device": pipeline.execution.device,
     }

@@ -34,7 +34,7 @@ from normpipe.sources.root import Root, is_remote
 from normpipe.stages.environment import environment
 from normpipe.stages.faces_table import FacesTable
 from normpipe.stages.pairs_task import AnalyzeTask, PairsTask
-from normpipe.stages.parts import ANALYSIS_FOLDER, FACES_FOLDER, MANIFEST_FILE, SHARDS_FOLDER, build_models
+from normpipe.stages.parts import ANALYSIS_FOLDER, FACES_FOLDER, MANIFEST_FILE, SHARDS_FOLDER, build_models, fingerprints_of
 from normpipe.stages.pipeline import ALGORITHM_VERSIONS, Models
 from normpipe.stages.reduction import TRACKS_PART, reduce_faces, with_parts, without_parts
 from normpipe.stages.rerender import analysis_fingerprint, faces_digest, finished_faces
@@ -110,9 +110,10 @@ def plan_pairs(
     surroundings = environment(pipeline)
     scratch = _Scratch()
     stored = store_manifest(manifest, scratch.folder / MANIFEST_FILE, pipeline.limit)
-    fingerprint = _fingerprint(pipeline, build(pipeline), stored.sha256, surroundings)
+    models = fingerprints_of(build(pipeline))
+    fingerprint = _fingerprint(pipeline, models, stored.sha256, surroundings)
     plan = Plan(stored.rows, pipeline.shard_size, fingerprint, producer=f"normpipe {__version__}")
-    task = PairsTask(out.absolute(), _absolute(root), pipeline, surroundings, build)
+    task = PairsTask(out.absolute(), _absolute(root), pipeline, surroundings, models, build)
     reduced = {}
     if faces is not None:
         task.faces, theirs = finished_faces(faces, fingerprint, pipeline)
@@ -216,7 +217,7 @@ def _settle_plan(run: PairsRun) -> None:
 def _analyze(run: PairsRun, directions: Directions) -> RunSummary:
     """The first of two phases: all faces of all frames."""
     task = run.task
-    analyze = AnalyzeTask(task.out, task.root, task.pipeline, task.environment, task.build)
+    analyze = AnalyzeTask(task.out, task.root, task.pipeline, task.environment, task.fingerprints, task.build)
     return _execute(analyze, _analysis_plan(run), directions, (ANALYSIS_FOLDER,), phase="analyze")
 
 
@@ -276,7 +277,7 @@ def _execute(
     )
 
 
-def _fingerprint(pipeline: Pipeline, models: Models, manifest_sha256: str, surroundings: dict[str, str]) -> Fingerprint:
+def _fingerprint(pipeline: Pipeline, models: dict[str, str], manifest_sha256: str, surroundings: dict[str, str]) -> Fingerprint:
     # Files count by content, and what only one normalizer takes counts in its own fingerprint.
     by_content = {"identity", "weights", "batch"}
     config = pipeline.model_dump(mode="json", exclude={"execution": True, "gates": True, "normalize": by_content})
@@ -285,9 +286,7 @@ def _fingerprint(pipeline: Pipeline, models: Models, manifest_sha256: str, surro
             **dict(flatten(config, "config")),
             "config.normalize.identity": _identity_sha256(pipeline.normalize.identity),
             "manifest": manifest_sha256,
-            "detector": models.detector.fingerprint,
-            "landmarker": models.landmarker.fingerprint,
-            "normalizer": models.normalizer.fingerprint,
+            **models,
             **{f"algorithm.{stage}": str(version) for stage, version in ALGORITHM_VERSIONS.items()},
             **{f"environment.{name}": value for name, value in surroundings.items()},
         }

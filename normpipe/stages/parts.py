@@ -38,6 +38,15 @@ def build_models(pipeline: Pipeline) -> Models:
     )
 
 
+def fingerprints_of(models: Models) -> dict[str, str]:
+    """What of the models decides about a run's bytes, by name."""
+    return {
+        "detector": models.detector.fingerprint,
+        "landmarker": models.landmarker.fingerprint,
+        "normalizer": models.normalizer.fingerprint,
+    }
+
+
 @dataclass(slots=True)
 class StageTask:
     """What the tasks of this package have in common; workers get their own copy and load their own models.
@@ -47,6 +56,7 @@ class StageTask:
         root: Where the manifest's files are.
         pipeline: Configuration.
         environment: What the plan says of the environment; a worker that differs refuses.
+        fingerprints: What the plan says of the models, see `fingerprints_of`; a worker that finds others refuses.
         build: Makes the models on the worker.
     """
 
@@ -54,6 +64,7 @@ class StageTask:
     root: Root
     pipeline: Pipeline
     environment: dict[str, str]
+    fingerprints: dict[str, str]
     build: Callable[[Pipeline], Models] = build_models
     _models: Models | None = field(default=None, init=False, repr=False)
 
@@ -61,7 +72,8 @@ class StageTask:
         """Set thread counts and make the models.
 
         Raises:
-            IncompatibleRunError: this worker would write other bytes than the plan's environment, and may not.
+            IncompatibleRunError: this worker would write other bytes than the plan's environment, and may not; or its files of
+                a model are others.
             NormpipeError: a model is missing or unusable.
         """
         limit_libraries()
@@ -69,7 +81,12 @@ class StageTask:
         different = [name for name in self.environment if self.environment[name] != here.get(name)]
         if different and not self.pipeline.execution.allow_mixed:
             raise IncompatibleRunError(f"a worker's environment differs from the plan's in: {', '.join(different)}")
-        self._models = self.build(self.pipeline)
+        models = self.build(self.pipeline)
+        found = fingerprints_of(models)
+        other = [name for name in self.fingerprints if self.fingerprints[name] != found[name]]
+        if other:
+            raise IncompatibleRunError(f"a worker has other files than the plan of: {', '.join(other)}; give all the same")
+        self._models = models
 
     @property
     def models(self) -> Models:

@@ -156,6 +156,7 @@ def test_a_plan_under_which_nothing_was_committed_binds_nobody(photos, tmp_path)
 
     ready = planned(photos, tmp_path / "out")
     ready.task.build = lambda pipeline: replace(grey_models(pipeline), normalizer=Broken())
+    ready.task.fingerprints = {}
     progress = Progress(ready.plan.rows, Console(file=io.StringIO()))
     with pytest.raises(UsageError, match="no weights"):
         execute_pairs(ready, build_executor(ready.task.pipeline, progress), progress)
@@ -191,6 +192,13 @@ def test_a_worker_of_another_environment_refuses(photos, tmp_path):
     task = planned(photos, tmp_path).task
     task.environment = {**task.environment, "numpy": "0.1"}
     with pytest.raises(IncompatibleRunError, match="differs from the plan's in: numpy"):
+        task.prepare()
+
+
+def test_a_worker_with_other_files_of_a_model_refuses(photos, tmp_path):
+    task = planned(photos, tmp_path).task
+    task.fingerprints = {**task.fingerprints, "normalizer": "of yesterday"}
+    with pytest.raises(IncompatibleRunError, match="a worker has other files than the plan of: normalizer"):
         task.prepare()
 
 

@@ -113,7 +113,7 @@ def test_a_probe_goes_through_all_stages_and_writes_nothing(clip, tmp_path, sett
     executed(run)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
     task = run.task
-    task.build = trapped_models
+    task.build, task.fingerprints = trapped_models, {}
     task.prepare()
     with pytest.raises(TrapError):
         task.probe(6)
@@ -134,7 +134,7 @@ def test_a_probe_sees_its_row_alone(clip, tmp_path, monkeypatch):
     task = run.task
     task.prepare()
     task.probe(7)
-    analyze = AnalyzeTask(task.out, task.root, task.pipeline, task.environment, task.build)
+    analyze = AnalyzeTask(task.out, task.root, task.pipeline, task.environment, task.fingerprints, task.build)
     analyze.prepare()
     analyze.probe(2)
     assert asked == [["clip-4"], ["media-002.png"]]

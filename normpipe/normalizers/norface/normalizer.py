@@ -24,7 +24,6 @@ from normpipe.normalizers.mean_face.model import MODEL_FILE, model_sha256
 from normpipe.normalizers.mean_face.normalizer import require_embedded_landmarks
 from normpipe.normalizers.norface.weights import is_pinned, part_config, shown_weights, weights_folder, weights_sha256
 from normpipe.records import Failure, Reason
-from normpipe.stages.environment import library_version
 
 if TYPE_CHECKING:
     from normpipe.normalizers.norface.common_face import CommonFace
@@ -90,8 +89,6 @@ class Norface:
             "batch": options.batch,
             "dtype": "bfloat16" if cuda else "float32",
             "compile": cuda,
-            "torch": library_version("torch"),
-            "diffusers": library_version("diffusers"),
         }
         return json.dumps(parts, sort_keys=True)
 
