@@ -104,11 +104,12 @@ def measure(weights: Path, device: str, batch: int, size: int) -> dict[str, floa
     matrix = torch.randn(_MATRIX[device], _MATRIX[device], device=device)
     matrix = matrix.bfloat16() if device == "cuda" else matrix
     crops = torch.zeros(batch, side, side, 3, device=device).permute(0, 3, 1, 2)
+    strength = torch.full((1,), 0.5, device=device)
     own = torch.zeros(batch, int(network.layout.config["own"]), device=device)
 
     def layers() -> None:
         with torch.inference_mode():
-            network._drawing(crops, own, 0.5)
+            network._drawing(network._reader(crops, own, strength))
 
     found = in_turns(
         {

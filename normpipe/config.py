@@ -86,7 +86,8 @@ class Normalize(Section):
     `own_neutral` (mean_face) measures expression from each subject's own neutral face, estimated from all of that subject's
     rows. `weights` (norface) is a folder that `NorfacePipeline.save_pretrained` wrote, or `hf://owner/name@commit` on the
     Hugging Face hub; those that ship with the package unless given. `batch` (norface) is how many faces pass the network at
-    once: it decides about memory, and about the pictures by rounding.
+    once: it decides about memory, and about the pictures by rounding. `decoder` (norface) says who draws what the network has
+    read: the face mesh, exactly, or the network too.
     """
 
     normalizer: str = "mean_face"
@@ -94,6 +95,7 @@ class Normalize(Section):
     own_neutral: bool = False
     weights: str | None = None
     batch: Annotated[int, Field(ge=1, le=1024)] = 16
+    decoder: Literal["mesh", "network"] = "mesh"
     detail: Annotated[float, Field(ge=0, le=1)] = 0.5
     background: tuple[
         Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)]

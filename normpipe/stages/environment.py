@@ -13,14 +13,16 @@ from normpipe.config import Pipeline
 
 _LIBRARIES = ("numpy", "opencv-python", "pyarrow", "pillow", "av")
 _EMBEDDED = ("ai-edge-litert",)
-_NETWORK = ("torch", "diffusers")
+RENDERING_LIBRARIES = ("torch", "diffusers")
+"""Of the normalizer norface: they decide about pictures, and about no face that is found."""
+
 _ENGINES = {"embedded": _EMBEDDED, "insightface": ("insightface", "onnxruntime"), "mediapipe": ("mediapipe",)}
 
 
 def environment(pipeline: Pipeline) -> dict[str, str]:
     """Names and versions, the instruction level and the device, of this process under a configuration."""
     engines = {library for name in (pipeline.detect.detector, pipeline.detect.landmarker) for library in _ENGINES[name]}
-    network = _NETWORK if pipeline.normalize.normalizer == "norface" else ()
+    network = RENDERING_LIBRARIES if pipeline.normalize.normalizer == "norface" else ()
     return {
         **{library: library_version(library) for library in sorted({*_LIBRARIES, *engines, *network})},
         "processor": f"{platform.machine()} {pa.runtime_info().detected_simd_level}",

@@ -279,7 +279,7 @@ def _execute(
 
 def _fingerprint(pipeline: Pipeline, models: dict[str, str], manifest_sha256: str, surroundings: dict[str, str]) -> Fingerprint:
     # Files count by content, and what only one normalizer takes counts in its own fingerprint.
-    by_content = {"identity", "weights", "batch"}
+    by_content = {"identity", "weights", "batch", "decoder"}
     config = pipeline.model_dump(mode="json", exclude={"execution": True, "gates": True, "normalize": by_content})
     return Fingerprint(
         {

@@ -13,6 +13,7 @@ from normpipe.engine.fingerprint import Fingerprint
 from normpipe.engine.journal import Journal, ShardRecord, altered_files
 from normpipe.engine.plan import Plan, read_plan
 from normpipe.errors import IncompatibleRunError, UsageError
+from normpipe.stages.environment import RENDERING_LIBRARIES
 from normpipe.stages.faces_table import FacesTable
 from normpipe.stages.parts import FACES_FOLDER
 
@@ -27,7 +28,9 @@ _SHOWN_DIFFERENCES = 5
 def analysis_fingerprint(whole: Fingerprint, pipeline: Pipeline) -> Fingerprint:
     """The part of a run's fingerprint that its faces depend on."""
     stages = (*_ANALYSIS_STAGES, _TRACKING) if pipeline.detect.policy is FacePolicy.TRACK else _ANALYSIS_STAGES
-    return Fingerprint({name: value for name, value in whole.parts.items() if name in stages or name.startswith(_ANALYSIS)})
+    rendering = {f"environment.{library}" for library in RENDERING_LIBRARIES}
+    found = {name: value for name, value in whole.parts.items() if name in stages or name.startswith(_ANALYSIS)}
+    return Fingerprint({name: value for name, value in found.items() if name not in rendering})
 
 
 def finished_faces(run: Path, wanted: Fingerprint, pipeline: Pipeline) -> tuple[FacesTable, Plan]:

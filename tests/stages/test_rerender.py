@@ -10,12 +10,15 @@ from fixtures.normalizers import GreyComposite, grey_models
 from fixtures.puppets import PuppetEngine, puppet_models, write_clip, write_stills
 from fixtures.runs import Here, digests, executed, planned, run
 
+from normpipe.config import Pipeline
+from normpipe.engine.fingerprint import Fingerprint
 from normpipe.errors import IncompatibleRunError, UsageError
 from normpipe.records import Reason
 from normpipe.shards.reader import iter_rows
 from normpipe.stages import pairs_run
 from normpipe.stages.estimate import estimate
 from normpipe.stages.pipeline import Models
+from normpipe.stages.rerender import analysis_fingerprint
 
 
 class Inverted(GreyComposite):
@@ -181,3 +184,9 @@ def test_an_estimate_uses_the_faces_and_writes_nothing(photos, analyzed, tmp_pat
     found = estimate(planned(photos, tmp_path / "out", "detect.policy=all", faces=analyzed))
     assert (found.rows, found.sampled) == (8, 8)
     assert not (tmp_path / "out").exists()
+
+
+def test_libraries_that_only_draw_do_not_change_how_faces_were_found():
+    found = {"manifest": "1", "environment.numpy": "2.2"}
+    one, other = (Fingerprint({**found, "environment.torch": version}) for version in ("absent", "2.13"))
+    assert not analysis_fingerprint(one, Pipeline()).differences(analysis_fingerprint(other, Pipeline()))

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ from normpipe.batches import AlignedFace, Floats, Image
 from normpipe.config import Pipeline
 from normpipe.errors import UsageError
 from normpipe.normalizers.mean_face.detail import ATLAS_SIDE
-from normpipe.normalizers.mean_face.expression import UNMEASURABLE, expression_of, measurable
+from normpipe.normalizers.mean_face.expression import UNMEASURABLE, Expression, expression_of, measurable
 from normpipe.normalizers.mean_face.identity import CommonIdentity, common_identity, identity_from_photo
 from normpipe.normalizers.mean_face.interior import draw_interior, draw_shut_mouth
 from normpipe.normalizers.mean_face.model import MODEL_FILE, MeanFaceModel, load_model, model_sha256
@@ -86,8 +87,13 @@ class MeanFace:
         if not measurable(face):
             return Failure(Reason.NOT_RENDERED, UNMEASURABLE)
         expression = expression_of(face, self._model)
+        return self.draw(face, replace(expression, detail=expression.detail * np.float32(self._pipeline.normalize.detail)))
+
+    def draw(self, face: AlignedFace, expression: Expression) -> Image:
+        """The common face with an expression, its wrinkles as strong as they are, and with the source's eyes and mouth."""
+        assert self._model is not None, "prepare() comes first"
         points = self._points(expression.offsets)
-        canvas, mask = self._deform(points, expression.detail * np.float32(self._pipeline.normalize.detail))
+        canvas, mask = self._deform(points, expression.detail)
         drawn = draw_interior(canvas, points, face, canvas.copy(), self._model)
         return self._over_background(canvas, self._alpha(mask | drawn))
 

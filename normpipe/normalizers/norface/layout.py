@@ -12,7 +12,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
 from normpipe.batches import AlignedFace, Floats
-from normpipe.normalizers.mean_face.expression import compressed, read_face
+from normpipe.normalizers.mean_face.expression import Expression, compressed, read_face
 from normpipe.normalizers.mean_face.model import load_model
 from normpipe.records import LANDMARK_COUNT
 from normpipe.stages.align import template_map
@@ -36,6 +36,7 @@ class FaceLayout(ModelMixin, ConfigMixin):
         margin: Room around the common face, a share of the side.
         by_landmarks: How much is drawn of mean_face's shape.
         by_rig: How much is drawn of the rig's.
+        by_detail: How much is drawn of the wrinkles.
     """
 
     spread: Tensor
@@ -43,13 +44,19 @@ class FaceLayout(ModelMixin, ConfigMixin):
 
     @register_to_config
     def __init__(
-        self, free: int = 57, own: int = 64, margin: float = 0.1, by_landmarks: float = 0.7, by_rig: float = 1.0
+        self,
+        free: int = 57,
+        own: int = 64,
+        margin: float = 0.1,
+        by_landmarks: float = 0.7,
+        by_rig: float = 1.0,
+        by_detail: float = 0.5,
     ) -> None:
         super().__init__()
         self.register_buffer("spread", torch.ones(free + own))
         self.register_buffer("rig_offsets", torch.zeros(free, LANDMARK_COUNT, 2))
         self._free, self._own, self._margin = free, own, margin
-        self._by_landmarks, self._by_rig = float(by_landmarks), float(by_rig)
+        self._by_landmarks, self._by_rig, self._by_detail = float(by_landmarks), float(by_rig), float(by_detail)
 
     def measured(self, face: AlignedFace) -> Floats:
         """(own,) float32: the part of a face's code that is measured, in spreads, within +-5."""
@@ -57,21 +64,22 @@ class FaceLayout(ModelMixin, ConfigMixin):
         own = np.concatenate([found.shape, found.detail]) / self._spread()[self._free :]
         return np.clip(own, -MEASURED_LIMIT, MEASURED_LIMIT).astype(np.float32, copy=False)
 
-    def points(self, passed: Floats) -> Floats:
-        """(468, 2) float32 landmarks of the drawing, in sides, from the (free + own,) numbers that passed."""
+    def expression(self, passed: Floats) -> Expression:
+        """What to draw of the (free + own,) numbers that passed, as the renderer of mean_face takes it."""
         model = load_model()
         values = passed * self._spread()
         weights = np.clip(values[: self._free], 0, _LARGEST_WEIGHT)
-        shape = values[self._free : self._free + len(model.shape_out)]
+        shape, detail = np.split(values[self._free :], [len(model.shape_out)])
         offsets: Floats = (shape @ model.shape_out).reshape(-1, 2).astype(np.float32, copy=False)
         by_landmarks = compressed(offsets, float(model.offset_limit[0]))
         by_rig: Floats = np.tensordot(weights, self.rig_offsets.float().numpy(force=True), axes=1).astype(np.float32)
-        return self._placed(np.float32(self._by_landmarks) * by_landmarks + np.float32(self._by_rig) * by_rig)
+        atlas = np.zeros(model.detail_mask.shape, np.float32)
+        atlas[model.detail_mask] = np.float32(self._by_detail) * (detail @ model.detail_out)
+        return Expression(np.float32(self._by_landmarks) * by_landmarks + np.float32(self._by_rig) * by_rig, atlas)
 
-    def detail(self, passed: Floats) -> Floats:
-        """(24,) float32 mean_face's coefficients of the wrinkles that passed."""
-        values: Floats = (passed * self._spread())[self._free + len(load_model().shape_out) :]
-        return values
+    def points(self, passed: Floats) -> Floats:
+        """(468, 2) float32 landmarks of the drawing, in sides, from the (free + own,) numbers that passed."""
+        return self._placed(self.expression(passed).offsets)
 
     def neutral(self) -> Floats:
         """(468, 2) float32 landmarks of the common face, in sides."""

@@ -21,7 +21,7 @@ from normpipe.faces.looks import seen_twice
 from normpipe.faces.protocols import Landmarker
 from normpipe.normalizers.mean_face.expression import UNMEASURABLE, measurable
 from normpipe.normalizers.mean_face.model import MODEL_FILE, model_sha256
-from normpipe.normalizers.mean_face.normalizer import require_embedded_landmarks
+from normpipe.normalizers.mean_face.normalizer import MeanFace, require_embedded_landmarks
 from normpipe.normalizers.norface.weights import is_pinned, part_config, shown_weights, weights_folder, weights_sha256
 from normpipe.records import Failure, Reason
 
@@ -68,6 +68,7 @@ class Norface:
         self._pipeline = pipeline
         self._network: NorfacePipeline | None = None
         self._landmarker: Landmarker | None = None
+        self._renderer = MeanFace(pipeline)
         self._photo_face: CommonFace | None = None
 
     @property
@@ -82,6 +83,7 @@ class Norface:
             "landmarker": build_landmarker(self._pipeline.detect, "cpu").fingerprint,
             "model_sha256": model_sha256(MODEL_FILE),  # measures faces, and lays out the texture of a photo
             "identity_sha256": None if options.identity is None else _sha256(Path(options.identity)),
+            "decoder": options.decoder,
             "detail": options.detail,
             "background": options.background,
             "size": self._pipeline.size,
@@ -107,7 +109,8 @@ class Norface:
             raise ModelUnavailableError("torch sees no CUDA device; choose --device cpu")
         torch.set_num_threads(1)  # see engine/threads.py; a process that has torch already may not have heard of it
         options = self._pipeline.normalize
-        if options.identity is not None:
+        self._renderer.prepare(device)
+        if options.identity is not None and options.decoder == "network":
             from normpipe.normalizers.norface.common_face import neutral_common_face
 
             self._photo_face = neutral_common_face(self._pipeline.size, self._pipeline.align.margin, Path(options.identity))
@@ -147,6 +150,10 @@ class Norface:
         """Pictures of at most a batch of faces."""
         assert self._network is not None, "prepare() comes first"
         size, options = self._pipeline.size, self._pipeline.normalize
+        if options.decoder == "mesh":
+            codes = self._network.codes(faces, options.detail, options.batch)
+            drawn = zip(faces, map(self._network.layout.expression, codes), strict=True)
+            return [self._renderer.draw(face, expression) for face, expression in drawn]
         return self._network(faces, options.detail, size, options.background, self._photo_face, options.batch)
 
 

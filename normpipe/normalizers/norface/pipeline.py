@@ -8,6 +8,7 @@ but JSON and safetensors is read, and no class is taken from a file.
 import inspect
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Self, TypeVar
@@ -40,7 +41,8 @@ _FAINT = 1 / 32
 
 _ANOTHER_NETWORK = "weights and options are of different networks; save them together"
 
-_Network = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]
+_Reader = Callable[[Tensor, Tensor, Tensor], Tensor]
+_Painter = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]
 _Part = TypeVar("_Part", FaceEncoder, ExpressionMerger, WarpDecoder, CommonFace, FaceLayout)
 
 
@@ -73,7 +75,8 @@ class NorfacePipeline(DiffusionPipeline):
     ) -> None:
         super().__init__()
         self.register_modules(encoder=encoder, merger=merger, decoder=decoder, common_face=common_face, layout=layout)
-        self._network: _Network = self._parts_of_drawing
+        self._reader: _Reader = self._read
+        self._painter: _Painter = self._paint
         self._half = False
         self._tokens: Tensor | None = None
         self._layers: dict[tuple[int, torch.device], tuple[Tensor, Tensor]] = {}
@@ -134,16 +137,11 @@ class NorfacePipeline(DiffusionPipeline):
             UsageError: a crop is not square, not RGB or not uint8.
         """
         count = len(faces)
-        blanks = (batch or count) - count
-        if not count + blanks:
+        if not (batch or count):
             return []
-        crops, own = self._inputs([face.image for face in faces], blanks), self._measured(faces, blanks)
-        with (
-            torch.inference_mode(),
-            torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
-        ):
-            drawing, passed = self._drawing(crops, own, strength)
-            colour, alpha = draw(*self._target(size, common_face), drawing)
+        with torch.inference_mode(), _repeatable():
+            passed = self._passed(faces, strength, (batch or count) - count)
+            colour, alpha = draw(*self._target(size, common_face), self._drawing(passed))
             alpha = (alpha - _FAINT).clamp(0) / (1 - _FAINT)
             ground = torch.tensor(background, device=colour.device).view(1, 3, 1, 1) / 127.5 - 1
             drawn = ((alpha * colour + (1 - alpha) * ground + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
@@ -153,6 +151,15 @@ class NorfacePipeline(DiffusionPipeline):
             points = self.layout.points(code) * np.float32(size)
             draw_interior(picture, points, _at_side(face, size), picture.copy(), load_model())
         return list(pictures)
+
+    def codes(self, faces: Sequence[AlignedFace], strength: float = 0.5, batch: int | None = None) -> Floats:
+        """(n, free + own) float32 what passes of the codes of n faces, for `layout`; arguments and errors as for a drawing."""
+        count = len(faces)
+        if not (batch or count):
+            return np.zeros((0, len(self.layout.spread)), np.float32)
+        with torch.inference_mode(), _repeatable():
+            passed: Floats = self._passed(faces, strength, (batch or count) - count)[:count].float().cpu().numpy()
+            return passed
 
     def speed_up(self, half: bool) -> None:
         """Arrange the weights for speed, from the next call on; the pictures change by rounding.
@@ -166,7 +173,9 @@ class NorfacePipeline(DiffusionPipeline):
         self._half = half
         if half:
             # By default the compiler times several kernels on the device and takes the fastest, which need not sum alike.
-            self._network = torch.compile(self._parts_of_drawing, dynamic=False, options={"deterministic": True})
+            options: dict[str, str | int | bool | Callable[..., object]] = {"deterministic": True}
+            self._reader = torch.compile(self._read, dynamic=False, options=options)
+            self._painter = torch.compile(self._paint, dynamic=False, options=options)
 
     def _inputs(self, crops: Sequence[Image], blanks: int) -> Tensor:
         """(b, 3, side, side), -1 to 1, at the encoder's side."""
@@ -184,22 +193,27 @@ class NorfacePipeline(DiffusionPipeline):
         own = np.stack([self.layout.measured(face) for face in faces] + [nothing] * blanks)
         return torch.from_numpy(own).to(self.encoder.device)
 
-    def _drawing(self, inputs: Tensor, own: Tensor, strength: float) -> tuple[Drawing, Tensor]:
-        """What to draw, and what passed of the codes."""
+    def _passed(self, faces: Sequence[AlignedFace], strength: float, blanks: int) -> Tensor:
+        """(b, free + own) what passes of the codes of faces and blanks."""
+        inputs, own = self._inputs([face.image for face in faces], blanks), self._measured(faces, blanks)
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self._half):
-            if self._tokens is None or self._tokens.device != inputs.device:
-                self._tokens = self.encoder(self.common_face.picture(int(self.encoder.config["side"])))
-            shares = torch.tensor([strength], device=inputs.device)
-            flow, light, cover, colour, passed = self._network(inputs, own, self._tokens, shares)
-            return Drawing(flow, light, cover, colour), passed
+            return self._reader(inputs, own, torch.tensor([strength], device=inputs.device))
 
-    def _parts_of_drawing(
-        self, inputs: Tensor, own: Tensor, target: Tensor, strength: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """All that has weights, from tensors to tensors: what is compiled."""
-        passed = self.merger.passed(self.merger.expression(self.encoder(inputs)), own, strength)
+    def _drawing(self, passed: Tensor) -> Drawing:
+        """What to draw of that."""
+        with torch.autocast(passed.device.type, torch.bfloat16, enabled=self._half):
+            if self._tokens is None or self._tokens.device != passed.device:
+                self._tokens = self.encoder(self.common_face.picture(int(self.encoder.config["side"])))
+            return Drawing(*self._painter(passed, self._tokens))
+
+    def _read(self, inputs: Tensor, own: Tensor, strength: Tensor) -> Tensor:
+        """The half of the network before the bottleneck, from tensors to tensors, so that it can be compiled."""
+        return self.merger.passed(self.merger.expression(self.encoder(inputs)), own, strength)
+
+    def _paint(self, passed: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The half behind it."""
         drawing = self.decoder(self.merger.merge(passed, target))
-        return drawing.flow, drawing.light, drawing.cover, drawing.colour, passed
+        return drawing.flow, drawing.light, drawing.cover, drawing.colour
 
     def _target(self, size: int, common_face: CommonFace | None) -> tuple[Tensor, Tensor]:
         """Colour and alpha to draw on."""
@@ -210,6 +224,11 @@ class NorfacePipeline(DiffusionPipeline):
         if (size, device) not in self._layers:
             self._layers[size, device] = self.common_face.layers(size)
         return self._layers[size, device]
+
+
+def _repeatable() -> AbstractContextManager[None]:
+    """The same kernels every time, in full precision."""
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
 
 def _at_side(face: AlignedFace, side: int) -> AlignedFace:

@@ -14,6 +14,8 @@ from normpipe.training.norface.examples import ExampleSet, Kind
 from normpipe.training.norface.loop import CURVE_FILE
 
 _LIBRARIES = ("torch", "diffusers", "accelerate")
+_STEM = "The first layers started from those of MediaPipe's Face Mesh (Google LLC, Apache-2.0). "
+_NOT_MEASURED = "Nothing was measured of these weights when this card was written; `normpipe normalizer evaluate` does."
 _NOT_STATED = "not stated by whoever trained"
 
 
@@ -34,6 +36,7 @@ def model_card(training: Training, examples: ExampleSet, parameters: Mapping[str
     parts = "\n".join(f"| {name} | {number:,} |" for name, number in parameters.items())
     learnt = f"{heads} synthetic heads and {warps} warped portraits of the rig ICT-FaceKit, and {photos} photos"
     curves = "\n".join(line for name, folder in stages.items() for line in [_last_line(name, folder)] if line)
+    stem = _STEM if training.encoder.from_mesh else ""
     libraries = ", ".join(f"{name} {library_version(name)}" for name in _LIBRARIES)
     return f"""---
 license: other
@@ -69,13 +72,16 @@ Licence of the weights: {training.card.licence}
 |---|---|
 {runs}
 
-Truth of photos is how the normalizer mean_face reads them, not what people who were asked see in them.
+{stem}Truth of photos is how the normalizer mean_face reads them, not what people who were asked see in them.
 
 ## Limits
 
 Pictures that it draws remain personal data of those who were photographed. How much of a person is left in them, and how much
-of the expression, is to be measured on the data at hand with `normpipe audit`. These weights were not evaluated when this card
-was written.
+of the expression, is to be measured on the data at hand with `normpipe audit`.
+
+## Figures
+
+{training.card.figures or _NOT_MEASURED}
 
 ## How
 

@@ -129,11 +129,13 @@ class Drawing(Stage):
 class Card(Section):
     """What the model card says and nobody can know but who trains; decides about no weight.
 
-    `licence` is of the weights, `data` says of each run, in their order, what it shows and under which terms.
+    `licence` is of the weights, `data` says of each run, in their order, what it shows and under which terms. `figures` is what
+    was measured of the weights afterwards: the same command again writes it into the card.
     """
 
     licence: str = "not stated"
     data: tuple[str, ...] = ()
+    figures: str = ""
 
 
 class Training(Section):

@@ -44,7 +44,7 @@ def new_network(training: Training) -> NorfacePipeline:
     if encoder.from_mesh:
         copy_mesh_stem(parts[0].stem)
     margin = Align().margin
-    layout = FaceLayout(free, own, margin, drawing.by_landmarks, drawing.by_rig)
+    layout = FaceLayout(free, own, margin, drawing.by_landmarks, drawing.by_rig, drawing.by_detail)
     return NorfacePipeline(*parts, neutral_common_face(2 * side, margin), layout)
 
 

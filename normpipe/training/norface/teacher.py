@@ -43,12 +43,10 @@ class Teacher:
     Attributes:
         model: Of mean_face.
         layout: Says where landmarks go.
-        by_detail: How much of the wrinkles is drawn.
     """
 
     model: MeanFaceModel
     layout: FaceLayout
-    by_detail: float
 
     def lesson(self, passed: Floats, grid: int) -> Lesson:
         """Flow and light for the (121,) numbers that passed."""
@@ -57,8 +55,7 @@ class Teacher:
         triangles = np.concatenate([model.eye_triangles, model.skin_triangles])
         source, mask = rasterize_flat(places, triangles, _attributes(self.layout.neutral()), (grid, grid))
         in_atlas, _ = rasterize_flat(places, triangles, _attributes(model.atlas_points), (grid, grid))
-        atlas = np.zeros(model.detail_mask.shape, np.float32)
-        atlas[model.detail_mask] = self.by_detail * (self.layout.detail(passed) @ model.detail_out)
+        atlas = self.layout.expression(passed).detail
         across, down = in_atlas[..., 0] * ATLAS_SIDE - 0.5, in_atlas[..., 1] * ATLAS_SIDE - 0.5
         limited = np.clip(atlas, -_LIGHT_LIMIT, _LIGHT_LIMIT)
         light = np.asarray(cv2.remap(limited, across, down, cv2.INTER_LINEAR), np.float32)

@@ -190,7 +190,7 @@ class _Training:
         self, network: NorfacePipeline, examples: ExampleSet, codes: tuple[Floats, Floats], identity: IdentityNet | None
     ) -> Path:
         section = self._training.drawing
-        teacher = Teacher(load_model(), network.layout, section.by_detail)
+        teacher = Teacher(load_model(), network.layout)
         targets = self._targets(network, examples, codes, teacher)
         pupil = self._new(DRAWING, lambda: DrawingLosses(network, section, teacher.layout.neutral(), identity))
         samples = self._out / DRAWING / SAMPLES_FOLDER

@@ -18,12 +18,14 @@ from normpipe.errors import ModelUnavailableError, NormpipeError, UsageError
 from normpipe.faces.build import build_landmarker
 from normpipe.faces.geometry import mean_shape
 from normpipe.faces.looks import seen_twice
+from normpipe.normalizers.mean_face import MeanFace
 from normpipe.normalizers.mean_face.model import load_model, model_sha256
 from normpipe.normalizers.norface import normalizer as module
 from normpipe.records import Failure, Reason
 
-from .tiny import norface, prepared, tiny, torch
+from .tiny import FREE, norface, prepared, tiny, torch
 
+from normpipe.normalizers.norface.layout import FaceLayout  # isort: skip
 from normpipe.normalizers.norface.pipeline import NorfacePipeline  # isort: skip
 
 SIZE = 64
@@ -36,10 +38,11 @@ def renderer(saved):
     return prepared(saved)
 
 
-@pytest.fixture(scope="module", params=[1, 3, 4, 16])
+@pytest.fixture(scope="module", params=[(1, "network"), (3, "mesh"), (4, "network"), (16, "mesh"), (16, "network")])
 def alone(saved, request):
-    """A normalizer of some batch size, and what it makes of each face alone."""
-    normalizer = prepared(saved, batch=request.param)
+    """A normalizer of some batch size and decoder, and what it makes of each face alone."""
+    batch, decoder = request.param
+    normalizer = prepared(saved, batch=batch, decoder=decoder)
     return normalizer, [normalizer.normalize([face])[0] for face in FACES]
 
 
@@ -59,6 +62,15 @@ def test_faces_differ_and_come_again(saved, renderer):
     np.testing.assert_array_equal(prepared(saved).normalize(FACES[:1])[0], first)
 
 
+def test_where_all_that_is_measured_passes_and_nothing_else_is_drawn_the_mesh_draws_what_mean_face_draws(copied):
+    FaceLayout(FREE, by_landmarks=1.0, by_rig=0.0, by_detail=1.0).save_pretrained(copied / "layout")
+    (drawn,) = prepared(copied, detail=1.0).normalize([SMILING])
+    common = MeanFace(Pipeline(size=SIZE, normalize=Normalize(detail=1.0)))
+    common.prepare("cpu")
+    expected = common.render(seen_twice(SMILING, build_landmarker(Detect(), "cpu")))
+    assert np.abs(drawn.astype(int) - expected).max() <= 1
+
+
 @pytest.mark.parametrize("size", [64, 200])
 def test_a_picture_has_the_size_of_the_pipeline(saved, size):
     (picture,) = prepared(saved, size).normalize([aligned_face(0, size)])
@@ -69,16 +81,21 @@ def test_a_picture_has_the_size_of_the_pipeline(saved, size):
 def test_options_reach_the_network(saved, renderer, tmp_path):
     PillowImage.fromarray(astronaut()).save(tmp_path / "photo.png")
     plain = renderer.normalize(FACES[:1])[0]
-    for options in ({"detail": 0.0}, {"background": (0, 255, 0)}, {"identity": str(tmp_path / "photo.png")}):
+    for options in (
+        {"detail": 0.0},
+        {"decoder": "network"},
+        {"background": (0, 255, 0)},
+        {"identity": str(tmp_path / "photo.png")},
+    ):
         assert not np.array_equal(prepared(saved, **options).normalize(FACES[:1])[0], plain)
 
 
-def test_a_face_is_looked_at_twice(saved, renderer):
+def test_a_face_is_looked_at_twice(saved):
     landmarker = build_landmarker(Detect(), "cpu")
     network = NorfacePipeline.from_pretrained(saved)
     network.speed_up(half=False)
     once, twice = (network([face], 0.5, SIZE, batch=4)[0] for face in (SMILING, seen_twice(SMILING, landmarker)))
-    (picture,) = renderer.normalize([SMILING])
+    (picture,) = prepared(saved, decoder="network").normalize([SMILING])
     np.testing.assert_array_equal(picture, twice)
     assert not np.array_equal(picture, once)
 
@@ -150,6 +167,7 @@ def test_the_fingerprint_names_every_option_that_changes_the_picture(saved, tmp_
         norface(tmp_path / "other").fingerprint,
         norface(saved, size=128).fingerprint,
         norface(saved, batch=5).fingerprint,
+        norface(saved, decoder="network").fingerprint,
         norface(saved, detail=0.0).fingerprint,
         norface(saved, background=(0, 0, 0)).fingerprint,
         norface(saved, device="cuda").fingerprint,
@@ -158,7 +176,7 @@ def test_the_fingerprint_names_every_option_that_changes_the_picture(saved, tmp_
     assert len(set(fingerprints)) == len(fingerprints)
     parts = json.loads(fingerprints[0])
     assert (parts["normalizer"], parts["dtype"], parts["compile"]) == ("norface", "float32", False)
-    parts = json.loads(fingerprints[6])
+    parts = json.loads(fingerprints[7])
     assert (parts["dtype"], parts["compile"]) == ("bfloat16", True)
     assert str(saved) not in fingerprints[0]
 
@@ -211,7 +229,7 @@ def test_a_batch_that_does_not_fit_the_memory_is_refused(saved, monkeypatch):
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 20 MiB")
 
-    monkeypatch.setattr(NorfacePipeline, "_drawing", full)
+    monkeypatch.setattr(NorfacePipeline, "_passed", full)
     refused(
         lambda: prepared(saved, batch=7),
         r"^normalize\.batch: 7 faces of 64 pixels do not fit the GPU's free memory; give fewer",

@@ -57,7 +57,7 @@ def generator(seed: int = 0) -> torch.Generator:
 def teacher_of(photos: ExampleSet, **options: float) -> Teacher:
     """One that draws what mean_face reads, as `options` of the drawing stage say, beside a rig that is noise."""
     drawing = Drawing(**options)
-    layout: FaceLayout = FaceLayout(by_landmarks=drawing.by_landmarks, by_rig=drawing.by_rig)
+    layout: FaceLayout = FaceLayout(by_landmarks=drawing.by_landmarks, by_rig=drawing.by_rig, by_detail=drawing.by_detail)
     layout.spread.copy_(torch.from_numpy(spreads(photos)))
     layout.rig_offsets.copy_(0.01 * torch.randn(layout.rig_offsets.shape, generator=generator()))
-    return Teacher(load_model(), layout, drawing.by_detail)
+    return Teacher(load_model(), layout)
