@@ -18,7 +18,7 @@ from normpipe.audit.components import fit_components
 from normpipe.audit.crossfit import subject_folds
 from normpipe.audit.figures import Measured, NotMeasurable, Why
 from normpipe.audit.groups import UNKNOWN, Doubles, Floats, Groups, Indices, Mask, Names, finite_rows, sampled_rows
-from normpipe.audit.intervals import Bootstrap, measured
+from normpipe.audit.intervals import Bootstrap, Statistic, measured
 
 COMPONENTS = 250
 ORIGINAL, NORMALIZED, BOTH, TWICE = "original", "normalized", "both", "original_twice"
@@ -100,18 +100,10 @@ def classification(
         bootstrap: Draws of people; seeds of the folds are counted from its seed.
         limits: Bounds.
     """
-    known = np.flatnonzero((labels != UNKNOWN) & (subjects != UNKNOWN))
-    if not len(known):
-        return NotMeasurable(Why.NO_LABELS, "no row has a label and a subject")
-    known = known[sampled_rows(Groups.of(subjects[known]), limits.rows, bootstrap.seed)]
-    every = Groups.of(labels[known])
-    people_of_class = np.array([len(np.unique(subjects[known][every.index == number])) for number in range(len(every))])
-    enough = people_of_class >= limits.folds
-    left_out = {str(name): int(count) for name, count in zip(every.names[~enough], every.counts[~enough], strict=True)}
-    if enough.sum() < 2:
-        kinds = f"{int(enough.sum())} of {len(every)} classes have {limits.folds} people or more, 2 are needed"
-        return NotMeasurable(Why.ONE_CLASS, kinds)
-    use = known[enough[every.index]]
+    found = classified_rows(labels, subjects, bootstrap.seed, limits)
+    if isinstance(found, NotMeasurable):
+        return found
+    use, left_out = found
     truth, people = labels[use], Groups.of(subjects[use])
     sets = {ORIGINAL: originals[use], NORMALIZED: normalized[use]}
     repeated = [
@@ -123,6 +115,31 @@ def classification(
     classes = {str(name): int(count) for name, count in zip(*np.unique(truth, return_counts=True), strict=True)}
     missing = int((~finite_rows(normalized[use])).sum())
     return Classification(arms, contrasts, classes, left_out, missing)
+
+
+def classified_rows(
+    labels: Names, subjects: Names, seed: int, limits: ClassifierLimits
+) -> tuple[Indices, dict[str, int]] | NotMeasurable:
+    """Numbers of the rows that are classified, and the rows left out by class: of classes with fewer people than folds.
+
+    Args:
+        labels: (n,); rows of unknown label or subject take no part.
+        subjects: (n,).
+        seed: Of the choice of rows where there are more than the limit.
+        limits: Bounds.
+    """
+    known = np.flatnonzero((labels != UNKNOWN) & (subjects != UNKNOWN))
+    if not len(known):
+        return NotMeasurable(Why.NO_LABELS, "no row has a label and a subject")
+    known = known[sampled_rows(Groups.of(subjects[known]), limits.rows, seed)]
+    every = Groups.of(labels[known])
+    people_of_class = np.array([len(np.unique(subjects[known][every.index == number])) for number in range(len(every))])
+    enough = people_of_class >= limits.folds
+    left_out = {str(name): int(count) for name, count in zip(every.names[~enough], every.counts[~enough], strict=True)}
+    if enough.sum() < 2:
+        kinds = f"{int(enough.sum())} of {len(every)} classes have {limits.folds} people or more, 2 are needed"
+        return NotMeasurable(Why.ONE_CLASS, kinds)
+    return known[enough[every.index]], left_out
 
 
 def predictions(
@@ -169,19 +186,31 @@ def judged(
         people: People of the rows.
         bootstrap: Draws; a class that a draw of people does not have is left out of its mean.
     """
-    tables = {arm: _counts(truth, each, people) for arm, each in predicted.items()}
-    place = {arm: number for number, arm in enumerate(tables)}
+    statistics = {arm: score_statistic(truth, each, people) for arm, each in predicted.items()}
+    place = {arm: number for number, arm in enumerate(statistics)}
 
     def statistic(drawn: Doubles) -> Doubles:
         """Two values for each arm, then for each contrast."""
-        values = np.stack([_scores(table, drawn) for table in tables.values()])
+        values = np.stack([each(drawn) for each in statistics.values()])
         gaps = [values[place[arm]] - values[place[minus]] for arm, minus in contrasts]
         return np.concatenate([values, *(gap[None] for gap in gaps)]).ravel()
 
     found = measured(statistic, len(people), bootstrap)
     pairs = [Scores(*found[start : start + 2]) for start in range(0, len(found), 2)]
-    arms = dict(zip(tables, pairs[: len(tables)], strict=True))
-    return arms, [Contrast(*names, scores) for names, scores in zip(contrasts, pairs[len(tables) :], strict=True)]
+    arms = dict(zip(statistics, pairs[: len(statistics)], strict=True))
+    return arms, [Contrast(*names, scores) for names, scores in zip(contrasts, pairs[len(statistics) :], strict=True)]
+
+
+def score_statistic(truth: Names, predicted: Sequence[Names], people: Groups) -> Statistic:
+    """Macro-F1 and balanced accuracy, (2,), means over the repetitions, of weights of people.
+
+    Args:
+        truth: (n,) classes.
+        predicted: (n,) classes of each repetition.
+        people: People of the rows.
+    """
+    table = _counts(truth, predicted, people)
+    return lambda drawn: _scores(table, drawn)
 
 
 def _components(values: Floats, present: Mask, train: Mask) -> Floats:

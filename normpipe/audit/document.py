@@ -41,10 +41,15 @@ def rounded(value: Json) -> Json:
     return value
 
 
+def document_bytes(document: Document) -> bytes:
+    """The file of a document: keys sorted, numbers of fixed digits."""
+    content = json.dumps(rounded(dict(document)), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return (content + "\n").encode("utf-8", "backslashreplace")
+
+
 def write_document(folder: Path, document: Document) -> None:
     """Write audit.json, atomically."""
-    content = json.dumps(rounded(dict(document)), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    write_bytes(folder / AUDIT_FILE, (content + "\n").encode("utf-8", "backslashreplace"))
+    write_bytes(folder / AUDIT_FILE, document_bytes(document))
 
 
 def read_document(folder: Path) -> Document | None:

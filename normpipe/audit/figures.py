@@ -20,6 +20,7 @@ class Why(StrEnum):
     ONE_CLASS = "one_class"
     NO_VARIATION = "no_variation"
     NO_CLIPS = "no_clips"
+    NOT_REACHED = "not_reached"
 
 
 @dataclass(frozen=True, slots=True)

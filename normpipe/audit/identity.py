@@ -4,7 +4,6 @@ People count equally, whatever the number of their images. Intervals are over pe
 the product of how often each was drawn.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from normpipe.audit.figures import Measured, NotMeasurable, Why
 from normpipe.audit.groups import UNKNOWN, Doubles, Floats, Groups, finite_rows, sampled_rows
-from normpipe.audit.intervals import Bootstrap, measured
+from normpipe.audit.intervals import Bootstrap, Statistic, measured
 from normpipe.audit.pairs import Pairs, Rows, comparable_people
 
 _CHUNK = 2048
@@ -73,7 +72,7 @@ def verification(scores: Doubles, pairs: Pairs, bootstrap: Bootstrap) -> Verific
     Source: Bolle, Ratha, Pankanti, Error analysis of pattern recognition systems: the subsets bootstrap, CVIU 2004 (people are
     drawn, not pairs).
     """
-    statistic = _roc_statistic(scores, pairs)
+    statistic = roc_statistic(scores, pairs)
     area, error = measured(statistic, pairs.people, bootstrap)
     same = int(pairs.same.sum())
     return Verification(area, error, same, len(pairs.same) - same, pairs.people, pairs.drawn)
@@ -81,7 +80,7 @@ def verification(scores: Doubles, pairs: Pairs, bootstrap: Bootstrap) -> Verific
 
 def auc(scores: Doubles, pairs: Pairs) -> float:
     """The AUC alone, without an interval."""
-    return float(_roc_statistic(scores, pairs)(np.ones(pairs.people))[0])
+    return float(roc_statistic(scores, pairs)(np.ones(pairs.people))[0])
 
 
 def cosines(left: Floats, right: Floats, pairs: Pairs) -> Doubles:
@@ -138,8 +137,8 @@ def rank_one(vectors: Floats, rows: Rows, bootstrap: Bootstrap, *, probes: int =
     return Identification(rate, float(mean_chance.mean()), int(possible.sum()), len(use), len(found))
 
 
-def _roc_statistic(scores: Doubles, pairs: Pairs) -> Callable[[Doubles], Doubles]:
-    """AUC and equal error rate as a function of how often each person was drawn: sorted once, summed in every draw."""
+def roc_statistic(scores: Doubles, pairs: Pairs) -> Statistic:
+    """AUC and equal error rate, (2,), of weights of the pairs' people: sorted once, summed in every draw."""
     thresholds = np.unique(scores)
     same, different = (np.flatnonzero(kind)[np.argsort(scores[kind], kind="stable")] for kind in (pairs.same, ~pairs.same))
     # Pairs up to and with each threshold, after a threshold below all scores; how many different pairs each same pair beats.

@@ -10,7 +10,7 @@ import numpy as np
 
 from normpipe.audit.figures import Measured, NotMeasurable, Why
 from normpipe.audit.groups import Doubles, Floats, Groups, Indices
-from normpipe.audit.intervals import Bootstrap, measured
+from normpipe.audit.intervals import Bootstrap, Statistic, measured
 
 _COLUMNS = 64
 _NO_VARIANCE = 1e-10
@@ -91,8 +91,8 @@ class Moments:
         """(k,) correlation and slope of each column on all people; NaN where the first does not vary."""
         return _ratios(*self.covariances(np.ones(len(self.weights))))
 
-    def agreement(self, bootstrap: Bootstrap) -> Agreement | NotMeasurable:
-        """The figures, each the mean over the columns in which the first measurement varies."""
+    def statistic(self) -> Statistic | NotMeasurable:
+        """The figures of an Agreement, in its order, each the mean over the columns in which the first measurement varies."""
         variance, _, _ = self.covariances(np.ones(len(self.weights)))
         varies = variance > _NO_VARIANCE
         if not varies.any():
@@ -113,6 +113,13 @@ class Moments:
                 ]
             )
 
+        return statistic
+
+    def agreement(self, bootstrap: Bootstrap) -> Agreement | NotMeasurable:
+        """The figures with their intervals."""
+        statistic = self.statistic()
+        if isinstance(statistic, NotMeasurable):
+            return statistic
         correlation, slope, residual, size, kept = measured(statistic, len(self.weights), bootstrap)
         return Agreement(correlation, slope, residual, size, kept, self.rows, len(self.weights))
 

@@ -158,7 +158,7 @@ def plan_audit(out: Path, options: AuditOptions) -> AuditPlan:
     if (run.out / AUDIT_FOLDER).exists() and not (run.out / AUDIT_FOLDER).is_dir():
         raise UsageError(f"{run.out.name}/{AUDIT_FOLDER} is no folder; move it away")
     check_columns(options.columns)
-    columns = FeatureColumns(embedding_files(options.identity), (bundle := _bundle(options.blendshapes)) is not None)
+    columns = FeatureColumns(embedding_files(options.identity), (bundle := blendshapes_bundle(options.blendshapes)) is not None)
     surroundings = audit_environment(run.pipeline, columns)
     measured = (
         task.ALGORITHM_VERSION,
@@ -198,8 +198,13 @@ def check_parts(run: AuditedRun) -> None:
         )
 
 
-def _bundle(given: Path | None) -> tuple[Path, str] | None:
-    """The FaceLandmarker bundle given, or the model store's, with its sha256; None where there is neither."""
+def blendshapes_bundle(given: Path | None) -> tuple[Path, str] | None:
+    """The FaceLandmarker bundle given, or the model store's, with its sha256; None where there is neither.
+
+    Raises:
+        UsageError: the file given is no such bundle.
+        ModelUnavailableError: mediapipe is not installed.
+    """
     if given is None:
         stored = next(entry for entry in REGISTRY if entry.name == _BUNDLE)
         path = store_folder() / stored.file

@@ -211,12 +211,17 @@ def _resumable(plan: AuditPlan) -> bool:
     return True
 
 
+def stored_features(plan: AuditPlan) -> FeatureStore:
+    """What the audit has measured of each row; its files are there until the audit is complete, longer if so asked."""
+    files = tuple(plan.folder / FEATURES_FOLDER / f"{part}.parquet" for part in part_files(plan.run))
+    return FeatureStore(files, np.concatenate([[0], np.cumsum(plan.run.row_counts)]).astype(np.intp))
+
+
 def _reduced(plan: AuditPlan, progress: Progress) -> Document:
     run, folder = plan.run, plan.folder
     parts = part_files(run)
     table = read_table(run.out, parts, plan.options.columns)
-    files = tuple(folder / FEATURES_FOLDER / f"{part}.parquet" for part in parts)
-    store = FeatureStore(files, np.concatenate([[0], np.cumsum(run.row_counts)]).astype(np.intp))
+    store = stored_features(plan)
     found, rows = Reduce(table, store, plan.task.columns, plan.options, progress.note).findings()
     write_rows(folder, parts, store, plan.task.columns, table, rows)
     failed: Counter[str] = Counter()

@@ -150,7 +150,7 @@ def _of_run(document: Document, witness: Witness, own: bool) -> _Measured | None
         return None
     settings = at(document, "run", "configuration")
     name = str(at(settings, "normalize.normalizer")).strip('"')
-    return _Measured(f"{name} {at(settings, 'normalize.detail')}" if name == "mean_face" else name, auc, kept, own)
+    return _Measured(f"{name} {at(settings, 'normalize.detail')}", auc, kept, own)
 
 
 def _of_originals(document: Document, witness: Witness) -> _Measured | None:

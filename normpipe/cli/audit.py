@@ -69,9 +69,7 @@ def audit(
     Identity embeddings and blendshapes of the model store are used where there are any. Exit code 1 when a gate is missed.
     """
     limit_environment()  # before numpy, so the heavy imports stand below
-    for module, package in _NEEDED.items():
-        if find_spec(module) is None:
-            raise ModelUnavailableError(f"audit needs {package}: pip install 'normpipe[audit]'")
+    require_statistics("audit")
     from normpipe.audit.gates import line
     from normpipe.audit.plan import AuditOptions, plan_audit
     from normpipe.audit.run import run_audit
@@ -116,3 +114,14 @@ def audit(
     click.echo(found.page)
     if found.document["passed"] is False:
         sys.exit(1)
+
+
+def require_statistics(what: str) -> None:
+    """Make sure that the packages of the audit's statistics are there.
+
+    Raises:
+        ModelUnavailableError: one is not; `what` needs it.
+    """
+    for module, package in _NEEDED.items():
+        if find_spec(module) is None:
+            raise ModelUnavailableError(f"{what} needs {package}: pip install 'normpipe[audit]'")
