@@ -53,10 +53,6 @@ def weights_folder(where: str | Path | None) -> Path:
         UsageError: it does not hold a norface pipeline in safetensors.
     """
     if where is None:
-        if not SHIPPED.is_dir():
-            raise ModelUnavailableError(
-                "normalize.normalizer: norface: no weights in normpipe/assets/norface; name a folder with normalize.weights"
-            )
         folder = SHIPPED
     elif str(where).startswith("hf://"):
         folder = _fetched(str(where))

@@ -105,7 +105,7 @@ CONFIG, paths without their folders:
 
 
 def _configuration(training: Training) -> str:
-    document = training.model_dump(mode="json")
+    document = training.model_dump(mode="json", exclude={"card": {"figures"}})
     document["examples"]["runs"] = [Path(run).absolute().name for run in training.examples.runs]
     if training.examples.rig is not None:
         document["examples"]["rig"] = Path(training.examples.rig).name

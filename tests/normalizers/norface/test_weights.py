@@ -15,7 +15,6 @@ from normpipe.normalizers.norface.weights import (
     CONFIG_FILE,
     FILES,
     INDEX_FILE,
-    SHIPPED,
     is_pinned,
     weights_folder,
     weights_sha256,
@@ -38,11 +37,6 @@ def test_a_saved_pipeline_is_accepted(saved):
 
 def test_no_folder(tmp_path):
     refused(tmp_path / "none", r"^weights none: no such folder; name a folder that NorfacePipeline", ModelUnavailableError)
-
-
-@pytest.mark.skipif(SHIPPED.is_dir(), reason="needs a package without weights")
-def test_no_weights_in_the_package():
-    refused(None, r"no weights in normpipe/assets/norface; name a folder with normalize\.weights$", ModelUnavailableError)
 
 
 @pytest.mark.parametrize("file", FILES)
