@@ -110,8 +110,9 @@ def plan_pairs(
     surroundings = environment(pipeline)
     scratch = _Scratch()
     stored = store_manifest(manifest, scratch.folder / MANIFEST_FILE, pipeline.limit)
+    identity = _identity_sha256(pipeline.normalize.identity)  # first: that it cannot be read is said here
     models = fingerprints_of(build(pipeline))
-    fingerprint = _fingerprint(pipeline, models, stored.sha256, surroundings)
+    fingerprint = _fingerprint(pipeline, identity, models, stored.sha256, surroundings)
     plan = Plan(stored.rows, pipeline.shard_size, fingerprint, producer=f"normpipe {__version__}")
     task = PairsTask(out.absolute(), _absolute(root), pipeline, surroundings, models, build)
     reduced = {}
@@ -277,14 +278,16 @@ def _execute(
     )
 
 
-def _fingerprint(pipeline: Pipeline, models: dict[str, str], manifest_sha256: str, surroundings: dict[str, str]) -> Fingerprint:
+def _fingerprint(
+    pipeline: Pipeline, identity: str, models: dict[str, str], manifest_sha256: str, surroundings: dict[str, str]
+) -> Fingerprint:
     # Files count by content, and what only one normalizer takes counts in its own fingerprint.
     by_content = {"identity", "weights", "batch", "decoder"}
     config = pipeline.model_dump(mode="json", exclude={"execution": True, "gates": True, "normalize": by_content})
     return Fingerprint(
         {
             **dict(flatten(config, "config")),
-            "config.normalize.identity": _identity_sha256(pipeline.normalize.identity),
+            "config.normalize.identity": identity,
             "manifest": manifest_sha256,
             **models,
             **{f"algorithm.{stage}": str(version) for stage, version in ALGORITHM_VERSIONS.items()},
