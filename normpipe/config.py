@@ -83,16 +83,18 @@ class Normalize(Section):
 
     `detail` is the share of the source's wrinkles that is drawn: 0 leaves geometry alone.
     `identity` is the path of a photo whose face replaces the common identity. `background` is RGB.
-    `own_neutral` (mean_face) measures expression from each subject's own neutral face, estimated from all of that subject's
-    rows. `weights` (norface) is a folder that `NorfacePipeline.save_pretrained` wrote, or `hf://owner/name@commit` on the
-    Hugging Face hub; those that ship with the package unless given. `batch` (norface) is how many faces pass the network at
-    once: it decides about memory, and about the pictures by rounding. `decoder` (norface) says who draws what the network has
-    read: the face mesh, exactly, or the network too.
+    `own_neutral` measures expression from each subject's own neutral face, estimated from all of that subject's rows;
+    `neutral_labels` lets those that the manifest labels neutral decide alone where there are any. `weights` (norface) is a
+    folder that `NorfacePipeline.save_pretrained` wrote, or `hf://owner/name@commit` on the Hugging Face hub; those that
+    ship with the package unless given. `batch` (norface) is how many faces pass the network at once: it decides about
+    memory, and about the pictures by rounding. `decoder` (norface) says who draws what the network has read: the face mesh,
+    exactly, or the network too.
     """
 
     normalizer: str = "mean_face"
     identity: str | None = None
     own_neutral: bool = False
+    neutral_labels: bool = False
     weights: str | None = None
     batch: Annotated[int, Field(ge=1, le=1024)] = 16
     decoder: Literal["mesh", "network"] = "mesh"

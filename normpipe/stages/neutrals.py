@@ -1,9 +1,11 @@
 """Between analyze and render, with `normalize.own_neutral`: each subject's own face without expression.
 
-The neutral face of a subject is the mean of its frames, seen from the front; frames that the manifest labels neutral count
-alone where there are any. A mean of few frames is mostly their expression, so it comes with a weight: the share of a normal
-prior's posterior mean that the data have, `evidence / (evidence + 1)`. A normalizer moves its own point of zero expression by
-that share towards the subject's mean: all the way for a subject with many frames, hardly for one with a single still.
+The neutral face of a subject is the mean of its frames, seen from the front. With `normalize.neutral_labels` those that the
+manifest labels neutral count alone where there are any; else labels decide about no picture, so that whoever learns the
+labels from the pictures finds nothing in them but what the faces show. A mean of few frames is mostly their expression, so it
+comes with a weight: the share of a normal prior's posterior mean that the data have, `evidence / (evidence + 1)`. A
+normalizer moves its own point of zero expression by that share towards the subject's mean: all the way for a subject with
+many frames, hardly for one with a single still.
 
 Evidence counts in frames labelled neutral, since for those the variance within and between subjects is about the same. Other
 frames count far less than their variance says: people who smile in one photo smile in the next, and the mean would take
@@ -28,7 +30,7 @@ from normpipe.shards.atomic import AtomicFile
 from normpipe.shards.reader import open_part
 from normpipe.stages.faces_table import FacesTable
 
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 
 NEUTRALS_FILE = "neutrals.parquet"
 
@@ -90,7 +92,7 @@ class _Subject:
     other: _Sums = field(default_factory=_Sums)
 
 
-def write_neutrals(faces: FacesTable, manifest: Path, target: Path) -> str:
+def write_neutrals(faces: FacesTable, manifest: Path, target: Path, *, by_labels: bool = False) -> str:
     """Estimate the neutral face of every subject of a run.
 
     One pass in manifest order, in float64, so that the result does not depend on how the faces are cut into parts; memory holds
@@ -100,6 +102,7 @@ def write_neutrals(faces: FacesTable, manifest: Path, target: Path) -> str:
         faces: The faces that are rendered.
         manifest: The run's manifest.
         target: File to write.
+        by_labels: Whether frames that the manifest labels neutral count alone.
 
     Returns:
         Hex digest of the file: part of the fingerprint of what is rendered with it.
@@ -114,7 +117,7 @@ def write_neutrals(faces: FacesTable, manifest: Path, target: Path) -> str:
         weight = float(np.exp(-((face.pose[:2].astype(np.float64) / _FRONTAL) ** 2).sum()))
         sums = subjects.setdefault((dataset, subject), _Subject())
         shape = frontal_shape(face.landmarks)
-        if emotion == "neutral":
+        if by_labels and emotion == "neutral":
             sums.neutral.add(shape, weight, 1.0)
         else:
             sums.other.add(shape, weight, _CLIP_FRAME if is_clip and uri == last_uri else _OTHER_FRAME)

@@ -51,7 +51,8 @@ def reduce_faces(faces: FacesTable, plan: Plan, out: Path, pipeline: Pipeline, n
         parts[TRACKS_PART] = write_tracks(faces, out / MANIFEST_FILE)
     if pipeline.normalize.own_neutral:
         note("estimating the subjects' neutral faces")
-        parts[NEUTRALS_PART] = write_neutrals(faces, out / MANIFEST_FILE, out / NEUTRALS_FILE)
+        by_labels = pipeline.normalize.neutral_labels
+        parts[NEUTRALS_PART] = write_neutrals(faces, out / MANIFEST_FILE, out / NEUTRALS_FILE, by_labels=by_labels)
     write_bytes(out / _NOTE_FILE, (json.dumps({"source": source, "parts": parts}, indent=2) + "\n").encode())
     return parts
 

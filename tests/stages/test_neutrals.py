@@ -89,10 +89,21 @@ def test_the_mean_of_a_subjects_frames(stills, tmp_path):
     assert lip(found.of(None, "ben")) == pytest.approx(face_units(np.mean([hanging(40 + n) for n in range(4, 10)])), abs=2e-3)
 
 
-def test_frames_labelled_neutral_count_alone(stills, tmp_path):
+def test_labels_decide_about_no_picture(stills, tmp_path):
+    folder, names = stills
+    found = []
+    for emotions in (["neutral", "surprise"] * 5, ["surprise"] * 10):
+        lines = [f"{n},{name},,anna,{emotion}" for n, (name, emotion) in enumerate(zip(names, emotions, strict=True))]
+        out = tmp_path / emotions[0]
+        found.append(neutrals_of(table(folder, lines), out).of(None, "anna"))
+    assert found[0].weight == found[1].weight == pytest.approx(10 / 18, abs=0.01)
+    np.testing.assert_array_equal(found[0].shape, found[1].shape)
+
+
+def test_frames_labelled_neutral_count_alone_if_labels_may_decide(stills, tmp_path):
     folder, names = stills
     lines = [f"{n},{name},,anna,{'neutral' if n in (1, 3) else 'surprise'}" for n, name in enumerate(names)]
-    own = neutrals_of(table(folder, lines), tmp_path / "out").of(None, "anna")
+    own = neutrals_of(table(folder, lines), tmp_path / "out", "normalize.neutral_labels=true").of(None, "anna")
     assert lip(own) == pytest.approx(face_units(hanging(42)), abs=2e-3)
     assert own.weight == pytest.approx(2 / 3, abs=0.01)  # frontal puppets: two frames of evidence 1
 
@@ -104,7 +115,8 @@ def test_more_frames_weigh_more_neutral_ones_more_and_frames_of_one_clip_less(st
     lines += [f"m{n},{name},,many,," for n, name in enumerate(names)]
     lines += [f"n{n},{name},,neutral,neutral," for n, name in enumerate(names)]
     lines += [f"c{n},clip.png,,clip,,{n}" for n in range(10)]
-    found = neutrals_of(table(folder, lines, "sample_id,uri,dataset,subject,emotion,frame"), tmp_path / "out")
+    source = table(folder, lines, "sample_id,uri,dataset,subject,emotion,frame")
+    found = neutrals_of(source, tmp_path / "out", "normalize.neutral_labels=true")
     weights = [found.of(None, subject).weight for subject in ("clip", "few", "many", "neutral")]
     assert weights == sorted(weights)
     assert 0.05 < weights[0] < weights[-1] < 1
