@@ -20,6 +20,8 @@ read off along straight lines.
 A difference above 0 is then the candidate's merit; one below 0 decides nothing, since it shows less of the person too.
 *Not reached*: all its strengths show more of the person."""
 
+_FLATTERED = "The candidate's pictures depend on labels (normalize.neutral_labels): its macro-F1 is flattered."
+
 
 def tables(evaluation: Document) -> str:
     """Every arm's figures, then the candidate at each of the baseline's AUCs."""
@@ -36,6 +38,7 @@ def tables(evaluation: Document) -> str:
         "",
         "## Each strength",
         "",
+        *_label_warning(evaluation),
         _line(_HEADS),
         _line(["---"] * len(_HEADS)),
         _line(_originals(evaluation)),
@@ -48,6 +51,15 @@ def tables(evaluation: Document) -> str:
         _NOTES,
     ]
     return "\n".join(lines) + "\n"
+
+
+def _label_warning(evaluation: Document) -> list[str]:
+    """Said where the candidate's pictures know the labels that they are judged by."""
+    section = f"{CANDIDATE}.config.normalize"
+    told = all(at(evaluation, "options", f"{section}.{key}") == "true" for key in ("own_neutral", "neutral_labels"))
+    return (
+        ["The candidate's pictures depend on labels (normalize.neutral_labels): its macro-F1 is flattered.", ""] if told else []
+    )
 
 
 def _originals(evaluation: Document) -> list[str]:
