@@ -14,9 +14,9 @@ _HEADS = (
 _MEASURE_WORDS = dict(zip(MEASURES, ("blendshapes: correlation", "macro-F1 alone", "macro-F1 with originals"), strict=True))
 _NOTES = """\
 95 % intervals over people, all on the same draws of them; only a difference whose interval does not contain 0 says anything.
-AUC is that of the plain comparison of embeddings at the same emotion, 0.5 is guessing. Between its strengths the candidate is
-read off along straight lines.
-*Less identity*: all its strengths show less of the person than the baseline's does; its strength of highest AUC stands for it.
+AUC is that of the plain comparison of embeddings at the same emotion, 0.5 is guessing. The candidate is turned up as far as it
+shows no more of the person; between its strengths it is read off along straight lines.
+*Less identity*: even its highest strength shows less of the person than the baseline does, and stands for it.
 A difference above 0 is then the candidate's merit; one below 0 decides nothing, since it shows less of the person too.
 *Not reached*: all its strengths show more of the person."""
 

@@ -1,9 +1,10 @@
 """Two normalizers at the same identity AUC: which one keeps more?
 
 A normalizer at several strengths is a curve: what it keeps, over the AUC that it leaves. Strengths of two normalizers do not
-mean the same, so the candidate is read off its own curve at each of the baseline's AUCs, along straight lines between
-neighbouring strengths in AUC. Where all its strengths show less of the person than the baseline's does, its strength of highest
-AUC stands for it: it would be chosen anyway. Where all show more, there is nothing to compare, and that is said.
+mean the same, so for each of the baseline's AUCs the candidate is turned up as far as it shows no more of the person: to its
+highest strength of no more AUC, and from there along a straight line towards the next one. A higher strength need not show more
+of the person; which one counts never depends on what it keeps. Where even the highest shows less than the baseline, that one
+stands for the candidate. Where all show more, there is nothing to compare, and that is said.
 
 Pure functions of arrays: `arms` draws people and gives every draw's curves, and the reading is done anew in each of them.
 """
@@ -15,12 +16,12 @@ from enum import StrEnum
 import numpy as np
 
 from normpipe.audit.figures import Measured, NotMeasurable, Why
-from normpipe.audit.groups import Doubles, summed
+from normpipe.audit.groups import Doubles
 from normpipe.audit.intervals import interval
 
 
 class Reach(StrEnum):
-    """Where the baseline's AUC lies among the candidate's."""
+    """How the candidate comes to the baseline's AUC: between two strengths, with its highest below it, with none."""
 
     BETWEEN = "between"
     LESS_IDENTITY = "less_identity"
@@ -48,7 +49,7 @@ class Match:
 
     Attributes:
         auc: Of the baseline.
-        reach: Where that lies among the candidate's AUCs.
+        reach: How the candidate comes to that.
         reached: Share of the draws of people in which the candidate reaches it, 0 to 1; intervals are over these draws.
         measures: Comparisons by name.
     """
@@ -63,7 +64,7 @@ def matched(baseline: Doubles, candidate: Doubles, measures: Sequence[str]) -> l
     """Compare at each of the baseline's strengths.
 
     Args:
-        baseline: (1 + draws, s, 1 + m) AUC, then m measures, of s strengths: on all people, then on each draw of them.
+        baseline: (1 + draws, s, 1 + m) AUC, then m measures, of s ascending strengths: on all people, then on each draw.
         candidate: (1 + draws, t, 1 + m) the same of t strengths, on the same draws.
         measures: m names.
 
@@ -84,22 +85,27 @@ def matched(baseline: Doubles, candidate: Doubles, measures: Sequence[str]) -> l
 
 
 def at_auc(curve: Doubles, aucs: Doubles) -> Doubles:
-    """(a, m) measures of a normalizer at (a,) AUCs, from its (s, 1 + m) strengths in any order.
+    """(a, m) measures of a normalizer at (a,) AUCs, from its (s, 1 + m) ascending strengths.
 
-    Strengths of the same AUC count as one, with the mean of what they keep. Above the highest AUC stands what the strength of
-    highest AUC keeps; below the lowest, and where the curve has no AUC, NaN.
+    Those of the highest strength of no more AUC, moved towards the next strength's until the AUC is met; NaN where every
+    strength has more, and where the curve has no AUC.
     """
+    found = np.full((len(aucs), curve.shape[1] - 1), np.nan)
     if not np.isfinite(curve[:, 0]).all():
-        return np.full((len(aucs), curve.shape[1] - 1), np.nan)
-    known, place, counts = np.unique(curve[:, 0], return_inverse=True, return_counts=True)
-    kept = summed(place, curve[:, 1:], len(known)) / counts[:, None]
-    return np.stack([np.interp(aucs, known, column, left=np.nan) for column in kept.T], axis=1)
+        return found
+    for place, auc in enumerate(aucs):
+        below = np.flatnonzero(curve[:, 0] <= auc)
+        if len(below):
+            lower, upper = curve[below[-1]], curve[min(below[-1] + 1, len(curve) - 1)]
+            share = (auc - lower[0]) / (upper[0] - lower[0]) if upper[0] > auc else 0.0
+            found[place] = lower[1:] + share * (upper[1:] - lower[1:])
+    return found
 
 
 def _reach(auc: float, candidate: Doubles) -> Reach:
     if auc < candidate.min():
         return Reach.NOT_REACHED
-    return Reach.LESS_IDENTITY if auc > candidate.max() else Reach.BETWEEN
+    return Reach.LESS_IDENTITY if auc > candidate[-1] else Reach.BETWEEN
 
 
 def _comparison(baseline: Doubles, candidate: Doubles, reach: Reach) -> Comparison:
