@@ -155,7 +155,7 @@ def _columns(table: pa.Table, space: LabelSpace) -> Floats:
     columns = [_numbers(table, column, _RANGE[space.task]) for column in space.columns()]
     values = np.stack(columns, axis=1)
     if space.task is Task.AU:
-        _refuse(table, space.columns(), (values != 0) & (values != 1) & ~np.isnan(values), "is neither 0 nor 1")
+        _refuse(table, space.columns(), (values > 0) & (values < 1), "is neither 0 nor 1")
     return values
 
 
@@ -174,19 +174,30 @@ def _numbers(table: pa.Table, column: str, limits: tuple[float, float]) -> Float
 def _emotions(table: pa.Table, space: LabelSpace, leave_out_others: bool) -> Floats:
     """(n, C) float32, one 1 a row; rows of NaN for null and for what is left out."""
     words = table["emotion"].combine_chunks()
-    allowed = EMOTIONS if leave_out_others else space.names
-    other = np.asarray(pc.and_(pc.is_valid(words), pc.invert(pc.is_in(words, value_set=pa.array(allowed)))).to_numpy(False))
-    _refuse(table, ("emotion",), other[:, None], f"is none of {', '.join(allowed)}")
-    place = np.asarray(pc.fill_null(pc.index_in(words, value_set=pa.array(space.names)), -1).to_numpy(False), np.intp)
+    known = np.asarray(pc.is_valid(words).to_numpy(False), np.bool_)
+    _refuse(table, ("emotion",), (known & (_places(words, EMOTIONS) < 0))[:, None], f"is none of {', '.join(EMOTIONS)}")
+    place = _places(words, space.names)
+    if not leave_out_others:
+        learnt = f"is none of those learnt, which are {', '.join(space.names)}"
+        _refuse(table, ("emotion",), (known & (place < 0))[:, None], learnt, "learn it too, or leave other emotions out")
     return np.where((place < 0)[:, None], np.nan, np.eye(len(space))[place]).astype(np.float32)
 
 
-def _refuse(table: pa.Table, columns: tuple[str, ...], wrong: Mask, complaint: str) -> None:
+def _places(words: pa.Array, vocabulary: tuple[str, ...]) -> Indices:
+    """(n,) place of each word in the vocabulary; -1 for null and other words."""
+    return np.asarray(pc.fill_null(pc.index_in(words, value_set=pa.array(vocabulary)), -1).to_numpy(False), np.intp)
+
+
+def _refuse(
+    table: pa.Table,
+    columns: tuple[str, ...],
+    wrong: Mask,
+    complaint: str,
+    advice: str = 'correct the manifest (null is "not annotated") and run it again',
+) -> None:
     """End at the first of the (n, columns) labels that is wrong."""
     if wrong.any():
         row, place = (int(each) for each in np.argwhere(wrong)[0])
         value, sample = table[columns[place]][row].as_py(), table["sample_id"][row].as_py()
         shown = f"{value:g}" if isinstance(value, float) else value
-        raise UsageError(
-            f'{sample}: {columns[place]} {shown} {complaint}; correct the manifest (null is "not annotated") and run it again'
-        )
+        raise UsageError(f"{sample}: {columns[place]} {shown} {complaint}; {advice}")
