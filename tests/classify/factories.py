@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
+from normpipe.classify.labels import Targets
 from normpipe.records import LABEL_SCHEMA, PAIRS_SCHEMA
 
 _NAMES = ("sample_id", "dataset", "subject", "split")
@@ -15,3 +18,8 @@ def label_table(**columns: Sequence[object]) -> pa.Table:
     rows = len(next(iter(columns.values())))
     given = {"sample_id": [f"s{row:04d}" for row in range(rows)], **columns}
     return pa.table([pa.array(given.get(field.name, [None] * rows), field.type) for field in SCHEMA], schema=SCHEMA)
+
+
+def known_targets(values: NDArray[np.floating], known: NDArray[np.bool_]) -> Targets:
+    """Targets with weight 1."""
+    return Targets(np.asarray(values, np.float32), np.asarray(known, np.bool_), np.ones(len(values), np.float32))
