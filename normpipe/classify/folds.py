@@ -113,10 +113,11 @@ def protocol_targets(protocol: Protocol, table: pa.Table) -> Targets:
     rows, space = Rows.of(table), protocol.space
     values, known = np.zeros((len(rows), len(space)), np.float32), np.zeros((len(rows), len(space)), np.bool_)
     weights = np.ones(len(rows), np.float32)
+    labels = table.select(protocol.label_columns)
     for name, reading in (protocol.datasets or {"": Reading()}).items():
         own = np.flatnonzero(_of_dataset(protocol, rows, name))
         found = targets(
-            table.take(own),
+            labels.take(own),
             space,
             active_from=reading.active_from,
             leave_out_other_emotions=reading.leave_out_other_emotions,

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from normpipe.classify.labels import LabelSpace, Task, label_columns, targets
@@ -119,6 +119,7 @@ def test_every_label_of_a_task_has_a_column(task):
     assert empty.values.shape == empty.known.shape == (0, len(space))
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([None, *EMOTIONS]), min_size=1), st.randoms(use_true_random=False))
 def test_rows_are_read_one_by_one(words, random):
     table = label_table(emotion=words)

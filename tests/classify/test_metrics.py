@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import (
     accuracy_score,
@@ -152,6 +152,7 @@ def test_a_constant_prediction_is_worth_nothing_and_is_not_left_out():
 
 
 @pytest.mark.parametrize("space", [UNITS, STRENGTHS, FEELINGS])
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 40))
 def test_the_order_of_rows_and_what_stands_in_masked_cells_do_not_matter(space, seed, rows):
     random = np.random.default_rng(seed)
@@ -167,6 +168,7 @@ def test_the_order_of_rows_and_what_stands_in_masked_cells_do_not_matter(space, 
 
 
 @pytest.mark.parametrize("space", [UNITS, STRENGTHS, FEELINGS])
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), people=st.integers(1, 5))
 def test_to_draw_a_person_twice_is_to_have_the_rows_twice(space, seed, people):
     random = np.random.default_rng(seed)
@@ -181,6 +183,7 @@ def test_to_draw_a_person_twice_is_to_have_the_rows_twice(space, seed, people):
         assert weighed[metric] == pytest.approx(repeated[metric], nan_ok=True, abs=1e-7)
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), shift=st.floats(-3, 3))
 def test_icc_forgives_a_raters_offset_and_ccc_does_not(seed, shift):
     random = np.random.default_rng(seed)
@@ -194,6 +197,7 @@ def test_icc_forgives_a_raters_offset_and_ccc_does_not(seed, shift):
     assert offset == pytest.approx(2 * variances / (2 * variances + shift**2), abs=1e-5)
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), threshold=st.floats(0.05, 0.95))
 def test_scores_stay_in_their_ranges_and_the_true_labels_are_perfect(seed, threshold):
     random = np.random.default_rng(seed)
