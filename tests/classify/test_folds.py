@@ -214,6 +214,11 @@ def test_people_of_datasets_with_the_same_name_are_two():
     assert first == second != third
 
 
+def test_rows_that_name_no_dataset_are_of_the_only_ones_people():
+    table = label_table(dataset=["own", None, "OWN"], subject=["p1", "p1", "p1"], au_occurrence_01=[1, 1, 1])
+    assert len(set(units(KFOLD.model_copy(update={"datasets": {"own": Reading()}}), Rows.of(table)))) == 1
+
+
 @pytest.mark.parametrize(
     ("protocol", "columns", "line"),
     [

@@ -98,6 +98,21 @@ def test_folds_are_judged_one_by_one_and_averaged():
             assert estimate(score, label).value == pytest.approx(mean)
 
 
+def test_an_interval_is_that_of_rows_repeated_as_often_as_their_person_is_drawn():
+    judged, scores = detected(count=6, rows=10)
+    folds = np.where(np.arange(60) % 20 < 10, "fold1", "fold2")  # every other person
+    draws = Bootstrap(draws=8, seed=3)
+    drawn = []
+    for weights in draws.weights(6):
+        rows = np.repeat(np.arange(60), weights.astype(int)[np.arange(60) // 10])
+        again = Judged(judged.truth.taken(rows), judged.units[rows], folds[rows])
+        drawn.append(evaluate(UNITS, [scores[rows]], again).scores)
+    for metric, score in evaluate(UNITS, [scores], Judged(judged.truth, judged.units, folds), bootstrap=draws).scores.items():
+        values = [estimate(each[metric], "AU12").value for each in drawn]
+        found = estimate(score, "AU12")
+        assert (found.low, found.high) == pytest.approx(tuple(np.percentile(values, [2.5, 97.5])))
+
+
 def test_repetitions_are_averaged():
     judged, scores = detected()
     other = scores[::-1].copy()
@@ -113,6 +128,9 @@ def test_a_label_of_one_class_in_a_fold_is_left_out_there_and_named():
     found = evaluate(UNITS, [values], judged).scores[Metric.F1]
     assert found.unmeasured == {"AU12": ("a",)}
     assert estimate(found, "AU12").value == 1
+    wrong = values * np.array([[0], [0], [1], [1]], np.float32)
+    partly = evaluate(UNITS, [wrong], judged).scores[Metric.F1]
+    assert estimate(partly).value == ((0 + 1) / 2 + 1) / 2  # each label's mean over its folds, then the labels'
     whole = Judged(known_targets(values[:2], known[:2]), people(2, 1))
     nowhere = evaluate(UNITS, [values[:2]], whole).scores[Metric.F1]
     assert nowhere.unmeasured == {"AU12": ("all",)}
