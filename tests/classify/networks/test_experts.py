@@ -22,13 +22,6 @@ INPUTS, EXPERTS = 5, 4
 KEYS = torch.arange(64)
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-
-
 def vectors(count=64):
     return torch.randn(count, INPUTS, generator=torch.Generator().manual_seed(1))
 

@@ -1,4 +1,4 @@
-"""What is drawn for a sample is its own: the same in any batch, other than at any other place, and of the right distribution."""
+"""What is drawn for a sample is its own: the same in any batch, another at any other place, and of the right distribution."""
 
 import numpy as np
 import pytest
@@ -122,3 +122,10 @@ def test_gradients_go_where_the_values_went():
     dropped = KeyedDropout(0.5, 0).train()(values, MANY[:50])
     dropped.sum().backward()
     assert torch.equal(values.grad, dropped.detach())
+
+
+@pytest.mark.gpu
+def test_a_gpu_draws_the_same_bits():
+    keys = MANY.cuda()
+    assert torch.equal(uniform(keys, 3, (50,)).cpu(), uniform(MANY, 3, (50,)))
+    torch.testing.assert_close(normal(keys, 3, (50,)).cpu(), normal(MANY, 3, (50,)), atol=1e-5, rtol=1e-5)
