@@ -1,3 +1,8 @@
+"""How much labels count, and that an objective and a network can be chosen before anything heavy is loaded."""
+
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -56,3 +61,8 @@ def test_the_mean_of_those_that_occur_is_1_and_the_others_are_left_alone(rows, l
 @pytest.mark.parametrize("task", [Task.AU_INTENSITY, Task.VALENCE_AROUSAL])
 def test_numbers_count_alike(task):
     assert label_weights(task, targets([[3, 0], [1, 0]])).tolist() == [1, 1]
+
+
+def test_options_are_read_without_torch():
+    code = "import sys; import normpipe.classify.objective, normpipe.classify.networks.options; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

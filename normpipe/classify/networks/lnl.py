@@ -22,7 +22,7 @@ from normpipe.classify.networks.prediction import Prediction, Regions
 
 _LOCAL_GROUPS = 4
 _CELLS_PER_REGION = 2
-"""Along each side, of the map that the non-local part sees."""
+"""Along each side, of the map that the non-local part sees, as far as the regions divide."""
 
 
 class LnlClassifier(ModelMixin, ConfigMixin):
@@ -60,7 +60,7 @@ class LnlClassifier(ModelMixin, ConfigMixin):
         outputs, seen = len(labels), views * widths[0]
         self.maps = UNet(patch, widths)
         self.overview = NonLocal(seen)
-        self.importance = nn.Conv2d(seen, 1, 1)
+        self.importance = nn.Conv2d(seen, 1, 1, bias=False)
         self.overview_head = nn.Linear(seen, outputs)
         self.local = LocalNetworks(grid**2, seen, region_width, region_dim)
         self.local_head = nn.Conv1d(grid**2 * region_dim, grid**2 * outputs, 1, groups=grid**2)
@@ -72,9 +72,10 @@ class LnlClassifier(ModelMixin, ConfigMixin):
     def forward(self, pictures: Tensor, keys: Tensor | None = None) -> Prediction:
         """What the network says of b samples; arguments as of NorfaceClassifier."""
         maps = self.maps(pictures.flatten(0, 1)).unflatten(0, pictures.shape[:2]).flatten(1, 2)
-        overview = self.overview(functional.adaptive_avg_pool2d(maps, self._grid * _CELLS_PER_REGION))
-        importance = self.importance(functional.adaptive_avg_pool2d(overview, self._grid))
-        weights = importance.float().flatten(1).softmax(dim=1)
+        cell = max(1, maps.shape[-1] // (self._grid * _CELLS_PER_REGION))
+        overview = self.overview(functional.avg_pool2d(maps, cell))
+        importance = cut(self.importance(overview), self._grid, 0.0).mean(dim=(2, 3, 4))
+        weights = importance.float().softmax(dim=1)
         said = self.local(cut(maps, self._grid, self._reach))
         counted = said * (len(weights[0]) * weights[..., None]).to(said.dtype)  # 1 each where all count alike
         regions = Regions(

@@ -80,17 +80,16 @@ def test_other_networks_have_no_weight_maps():
     assert network().eval()(pictures(1)).weight_maps is None
 
 
-def test_a_region_that_does_not_count_says_nothing():
+def test_regions_that_count_alike_count_1_each():
     made = network("lnl").eval()
     seen = pictures(1)
-    made.importance.bias.data.zero_()
     made.importance.weight.data.zero_()
     made.local.leave.bias.data.zero_()
     with torch.no_grad():
         even = made(seen)
         assert (even.regions.weights == 1 / 4).all()
         said = made.local(cut(made.maps(seen.flatten(0, 1)).flatten(0, 1)[None], 2, 0.0))
-        torch.testing.assert_close(even.logits, made.joint_head(said.flatten(1)), msg="weights of 1 when all count alike")
+        torch.testing.assert_close(even.logits, made.joint_head(said.flatten(1)))
 
 
 def test_region_losses_teach_the_weights_and_the_weights_teach_the_regions():
