@@ -122,7 +122,7 @@ def classifier_folder(where: str | Path) -> Path:
     name = shown_classifier(where)
     missing = [library for library in _LIBRARIES if find_spec(library) is None]
     if missing:
-        raise ModelUnavailableError(f"classifier {name}: needs {' and '.join(missing)}: pip install 'normpipe[norface]'")
+        raise ModelUnavailableError(f"classifier {name}: needs {' and '.join(missing)}: pip install 'normpipe[classify]'")
     folder = _fetched(str(where)) if str(where).startswith("hf://") else Path(where)
     if not folder.is_dir():
         raise ModelUnavailableError(f"classifier {name}: no such folder; {_REMEDY}")
