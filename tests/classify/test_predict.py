@@ -19,7 +19,7 @@ from normpipe.classify.labels import Task
 from normpipe.engine.dask import DaskExecutor
 from normpipe.engine.serial import SerialExecutor
 from normpipe.engine.summary import read_summary
-from normpipe.errors import IncompatibleRunError, UsageError
+from normpipe.errors import IncompatibleRunError, NormpipeError, UsageError
 from normpipe.records import Reason
 
 from .networks.tiny import SPACES, torch
@@ -32,8 +32,10 @@ from normpipe.classify.losses import scores  # isort: skip
 from normpipe.classify.predictor import Predictor, seen  # isort: skip
 from normpipe.classify.prediction_run import plan_predictions  # isort: skip
 from normpipe.classify.reader import BatchReader  # isort: skip
-from normpipe.classify.saved import load_classifier  # isort: skip
+from normpipe.classify.saved import WEIGHTS_FILE, load_classifier  # isort: skip
 from normpipe.classify.shards import open_shards  # isort: skip
+
+from safetensors.torch import load_file, save_file  # isort: skip
 
 
 @pytest.fixture(scope="module")
@@ -296,3 +298,12 @@ def test_planning_needs_no_torch(classifier, run, tmp_path):
     arguments = [str(classifier), str(run), str(tmp_path / "out")]
     found = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
+
+
+def test_a_network_whose_numbers_overflow_says_so(tmp_path):
+    folder = write_classifier(tmp_path / "model")
+    weights = load_file(folder / WEIGHTS_FILE)
+    save_file({name: torch.full_like(weight, 3e38) for name, weight in weights.items()}, folder / WEIGHTS_FILE)
+    sample = np.zeros((2, 3, 32, 32), np.uint8)
+    with pytest.raises(NormpipeError, match=r"^the classifier gives what is no number; train it again, at a lower rate$"):
+        Predictor(folder).scores([sample])
