@@ -9,14 +9,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from normpipe.audit.groups import Doubles
+from normpipe.audit.groups import Doubles, Floats
 from normpipe.batches import Image
-from normpipe.classify.augmentation import Changes
 
 Planes = NDArray[np.uint8]
 """RGB, uint8, shape (3, size, size)."""
 
-_JPEG = (0xFF, 0xD8)
+_JPEG = b"\xff\xd8"
 _FLAGS = {
     1: cv2.IMREAD_COLOR_BGR,
     2: cv2.IMREAD_REDUCED_COLOR_2,
@@ -47,7 +46,7 @@ def decoded(content: NDArray[np.uint8], side: int, factor: int = 1) -> Image | s
     Returns:
         (s, s, 3) uint8, BGR, where s is side / factor, rounded up; or what is wrong with it.
     """
-    scaled = tuple(content[:2]) == _JPEG
+    scaled = content[:2].tobytes() == _JPEG
     picture = cv2.imdecode(content, _FLAGS[factor if scaled else 1]) if len(content) else None
     if picture is None:
         return "cannot be decoded"
@@ -99,8 +98,11 @@ def warped(picture: Image, matrix: Doubles, size: int) -> Image:
     return np.asarray(cv2.cvtColor(result, cv2.COLOR_RGBA2RGB), np.uint8)
 
 
-def recoloured(picture: Image, changes: Changes, place: tuple[int, int], target: Planes) -> None:
-    """Write the RGB picture of a sample and view into planes, with the colour and the cover that were drawn for it."""
-    cv2.split(cv2.transform(picture, changes.colour[place]), list(target))
-    x0, y0, x1, y1 = np.round(changes.cover[place] * len(picture)).astype(int)
-    target[:, y0:y1, x0:x1] = changes.fill[place][:, None, None]
+def in_planes(picture: Image, target: Planes) -> None:
+    """Write a (size, size, 3) picture into planes, its channels in their order."""
+    cv2.split(picture, [*target])
+
+
+def recoloured(picture: Image, colour: Floats) -> Image:
+    """A (s, s, 3) RGB picture in the colour of one of `Changes`."""
+    return np.asarray(cv2.transform(picture, colour), np.uint8)

@@ -6,7 +6,6 @@ order of the whole epoch is known.
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import pyarrow as pa
 import torch
@@ -15,11 +14,11 @@ from torch import Tensor
 
 from normpipe.audit.groups import Indices
 from normpipe.batches import Image
-from normpipe.classify.augmentation import drawn_changes
+from normpipe.classify.augmentation import drawn_changes, unchanged
 from normpipe.classify.feed import Feed, Share
 from normpipe.classify.keys import sample_keys
 from normpipe.classify.order import batch_places, row_order, shuffled_order
-from normpipe.classify.pictures import decoded, recoloured, reduction, warp_matrices, warped
+from normpipe.classify.pictures import decoded, in_planes, recoloured, reduction, warp_matrices, warped
 from normpipe.classify.shards import Places
 from normpipe.errors import UsageError
 
@@ -60,8 +59,10 @@ class BatchReader:
         self._share = share
         self._stride = stride
         self._groups = places.row_groups
-        self._columns = tuple(dict.fromkeys(feed.arm.columns))
-        self._held: dict[int, dict[str, _Contents]] = {}
+        self._columns = list(dict.fromkeys(feed.arm.columns))
+        self._views = [self._columns.index(name) for name in feed.arm.columns]
+        self._factors = np.array([reduction(int(side), feed.size) for side in places.sides], np.intp)
+        self._held: dict[int, list[_Contents]] = {}
         self._known: tuple[int, int] | None = None
         self._order: Indices = np.empty(0, np.intp)
         self._last: Indices = np.empty(0, np.intp)
@@ -107,48 +108,54 @@ class BatchReader:
 
     def _fill(self, target: NDArray[np.uint8], rows: Indices, keys: Tensor) -> None:
         """Decode, change and write the pictures of rows into (b, V, 3, size, size)."""
-        size, views = self._feed.size, self._feed.arm.views
-        sides = self._places.sides[self._places.file[rows]]
-        factors = np.array([reduction(int(side), size) for side in sides], np.intp)
-        changes = None if self._feed.augmentation is None else drawn_changes(self._feed.augmentation, keys, views)
-        placing = np.broadcast_to(np.eye(2, 3), (len(rows), views, 2, 3)) if changes is None else changes.placing
-        matrices = warp_matrices(placing, -(-sides // factors), size)
-        for place, row in enumerate(rows):
-            found = {name: self._decoded(int(row), name, int(factors[place])) for name in self._columns}
-            for view, name in enumerate(self._feed.arm.columns):
-                picture, planes = found[name], target[place, view]
-                if changes is not None:
-                    recoloured(warped(picture, matrices[place, view], size), changes, (place, view), planes)
-                elif len(picture) == size:
-                    cv2.split(picture, list(planes[::-1]))
-                else:
-                    cv2.split(warped(picture, matrices[place, view], size), list(planes))
+        size, views, options = self._feed.size, len(self._views), self._feed.augmentation
+        changes = unchanged(len(rows), views) if options is None else drawn_changes(options, keys, views)
+        files = self._places.file[rows]
+        sides = -(-self._places.sides[files] // self._factors[files])
+        matrices = warp_matrices(changes.placing, sides, size)
+        covers = np.round(changes.cover * size).astype(np.intp).tolist()
+        for place, row in enumerate(rows.tolist()):
+            found = self._decoded(row)
+            for view, column in enumerate(self._views):
+                picture, planes = found[column], target[place, view]
+                if options is None and len(picture) == size:
+                    in_planes(picture, planes[::-1])
+                    continue
+                picture = warped(picture, matrices[place, view], size)
+                in_planes(picture if options is None else recoloured(picture, changes.colour[place, view]), planes)
+                x0, y0, x1, y1 = covers[place][view]
+                if x0 < x1:
+                    planes[:, y0:y1, x0:x1] = changes.fill[place, view, :, None, None]
 
-    def _decoded(self, row: int, name: str, factor: int) -> Image:
+    def _decoded(self, row: int) -> list[Image]:
+        """Pictures of a row, of all columns."""
         places = self._places
-        file, group = places.file[row], int(self._groups[row])
-        if group not in self._held:
-            arrays = places.files[file].pictures(int(places.group[row]), self._columns)
-            self._held[group] = dict(zip(self._columns, map(_Contents.of, arrays), strict=True))
-        picture = decoded(self._held[group][name].at(int(places.row[row])), int(places.sides[file]), factor)
-        if isinstance(picture, str):
-            sample = places.files[file].sample_id(int(places.group[row]), int(places.row[row]))
-            raise UsageError(f"{sample}: its {name} {picture} ({places.files[file]}); make or fetch this file again")
-        return picture
+        file, group, within = int(places.file[row]), int(places.group[row]), int(places.row[row])
+        held = self._held.get(number := int(self._groups[row]))
+        if held is None:
+            held = self._held[number] = [_Contents.of(array) for array in places.files[file].pictures(group, self._columns)]
+        pictures = []
+        for name, contents in zip(self._columns, held, strict=True):
+            picture = decoded(contents.at(within), int(places.sides[file]), int(self._factors[file]))
+            if isinstance(picture, str):
+                sample = places.files[file].sample_id(group, within)
+                raise UsageError(f"{sample}: its {name} {picture} ({places.files[file]}); make or fetch this file again")
+            pictures.append(picture)
+        return pictures
 
 
 @dataclass(frozen=True, slots=True)
 class _Contents:
     """The byte strings of a column, as they lie in memory."""
 
-    ends: NDArray[np.int32]
+    ends: list[int]
     data: NDArray[np.uint8]
 
     @classmethod
     def of(cls, array: pa.BinaryArray) -> "_Contents":
         _, ends, data = array.buffers()
-        every = np.frombuffer(ends, np.int32)[array.offset : array.offset + len(array) + 1]
-        return cls(every, np.frombuffer(data or b"", np.uint8))
+        own = np.frombuffer(ends, np.int32)[array.offset : array.offset + len(array) + 1]
+        return cls(own.tolist(), np.frombuffer(data or b"", np.uint8))
 
     def at(self, row: int) -> NDArray[np.uint8]:
         """Empty for null."""

@@ -155,6 +155,8 @@ def _files(source: str, partial: bool) -> list[ShardFile]:
         return [ShardFile(Root(str(folder.parent)), path_to_uri(folder.name), folder.parent.name)]
     if not folder.is_dir():
         raise UsageError(f"{folder.name}: no such folder; {_ADVICE}")
+    if folder.name == SHARDS_FOLDER and (folder.parent / PLAN_FILE).is_file():
+        folder = folder.parent  # whether they are all there is said beside them
     return _committed_files(folder, partial) if (folder / PLAN_FILE).is_file() else _parquet_files(str(folder))
 
 
@@ -172,9 +174,12 @@ def _committed_files(out: Path, partial: bool) -> list[ShardFile]:
 def _parquet_files(url: str) -> list[ShardFile]:
     root, name = Root(url), shown_root(url)
     try:
-        uris = sorted(uri for uri in root.walk() if uri.endswith(_SUFFIX) and not _is_hidden(uri))
+        found = sorted(root.walk())
     except OSError as error:
         raise UsageError(f"{name}: cannot be listed; {_ADVICE}") from error
+    if PLAN_FILE in found:
+        raise UsageError(f"{name}: a run at a URL does not tell whether it is finished; if it is, name its {SHARDS_FOLDER}/")
+    uris = [uri for uri in found if uri.endswith(_SUFFIX) and not _is_hidden(uri)]
     if not uris:
         raise UsageError(f"{name}: holds no Parquet files; {_ADVICE}")
     return [ShardFile(root, uri, name) for uri in uris]

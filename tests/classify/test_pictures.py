@@ -7,8 +7,7 @@ from fixtures.faces import noise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from normpipe.classify.augmentation import Changes
-from normpipe.classify.pictures import decoded, recoloured, reduction, side_of, warp_matrices, warped
+from normpipe.classify.pictures import decoded, in_planes, recoloured, reduction, side_of, warp_matrices, warped
 from normpipe.config import Encode
 from normpipe.stages.encode import encode
 
@@ -108,15 +107,14 @@ def test_a_shift_is_counted_in_halves_of_the_side_and_repeats_the_border():
     np.testing.assert_array_equal(moved[:, 56:], np.repeat(picture[:, -1:], 8, axis=1))
 
 
-def test_colour_is_changed_before_something_is_hidden():
-    picture, target = noise(0, 64, 64), np.empty((3, 64, 64), np.uint8)
-    colour = np.array([[0.5, 0, 0, 10], [0, 1, 0, 0], [0, 0, 2, -20]], np.float32)
-    cover, fill = np.array([0.25, 0.5, 0.75, 1]), np.array([1, 2, 3], np.uint8)
-    recoloured(
-        picture, Changes(np.eye(2, 3)[None, None], colour[None, None], cover[None, None], fill[None, None]), (0, 0), target
-    )
-    hidden = np.zeros((64, 64), np.bool_)
-    hidden[32:, 16:48] = True
-    wanted = np.clip(np.round(picture @ colour[:, :3].T + colour[:, 3]), 0, 255).transpose(2, 0, 1)
-    assert differences(target[:, ~hidden], wanted[:, ~hidden]) <= 1
-    np.testing.assert_array_equal(target[:, hidden], np.repeat(fill[:, None], hidden.sum(), axis=1))
+def test_colours_are_mixed_as_told_and_stay_colours():
+    picture = noise(0, 64, 64)
+    colour = np.array([[0.5, 0, 0, 10], [0.1, 0.9, 0, 0], [0, 0, 2, -20]], np.float32)
+    wanted = np.clip(np.round(picture @ colour[:, :3].T + colour[:, 3]), 0, 255)
+    assert differences(recoloured(picture, colour), wanted) <= 1
+
+
+def test_planes_are_the_channels():
+    picture, planes = noise(0, 64, 64), np.empty((3, 64, 64), np.uint8)
+    in_planes(picture, planes)
+    np.testing.assert_array_equal(planes, picture.transpose(2, 0, 1))

@@ -1,6 +1,7 @@
 """Batches as functions of epoch and step: the right pictures of the right rows, each row group read once."""
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -8,7 +9,7 @@ from fixtures.faces import noise
 from fixtures.flaky import FlakyFileSystem
 
 from normpipe.classify.arms import Arm
-from normpipe.classify.augmentation import Augmentation
+from normpipe.classify.augmentation import Augmentation, drawn_changes
 from normpipe.classify.feed import Feed, Share
 from normpipe.classify.order import row_order, step_count
 from normpipe.classify.reader import BatchReader
@@ -94,6 +95,20 @@ def test_a_batch_is_the_same_whatever_was_read_before_and_by_whom(release, shuff
                 assert torch.equal(read.pictures, wanted.pictures[rank::ranks])
 
 
+def test_a_cover_hides_what_was_drawn_and_nothing_else(release):
+    nothing = Augmentation(flip=0, turn=0, scale=0, shift=0, brightness=0, contrast=0, saturation=0, grey=0, erase=0)
+    plain = BatchReader(places(release), feed(augmentation=nothing, batch=ROWS), Share()).read(0, 0)
+    np.testing.assert_array_equal(plain.pictures[..., 3, 5].numpy(), colours(Arm.BOTH, plain.rows))
+    hiding = nothing.model_copy(update={"erase": 1.0, "erase_area": 0.5})
+    covered = BatchReader(places(release), feed(augmentation=hiding, batch=ROWS), Share()).read(0, 0)
+    changes = drawn_changes(hiding, torch.from_numpy(covered.keys), 2)
+    for row, view in np.ndindex(ROWS, 2):
+        x0, y0, x1, y1 = np.round(changes.cover[row, view] * SIDE).astype(int)
+        wanted = plain.pictures[row, view].clone()
+        wanted[:, y0:y1, x0:x1] = torch.from_numpy(changes.fill[row, view])[:, None, None]
+        assert torch.equal(covered.pictures[row, view], wanted)
+
+
 def test_every_epoch_augments_anew(release):
     chosen = feed(shuffled=False, augmentation=Augmentation())
     reader = BatchReader(places(release), chosen, Share())
@@ -124,6 +139,20 @@ def test_a_row_group_is_read_once_in_an_epoch(tmp_path, stride):
     for step in range(64):
         readers[step % stride].read(0, step)
     assert FlakyFileSystem.calls["open"] == 512 // 8
+
+
+def test_row_groups_are_let_go_when_nobody_wants_them_any_more(tmp_path):
+    rows = pairs(0, 512)
+    reader = BatchReader(places(write_file(tmp_path / "release" / "a.parquet", rows).parent), feed(batch=8, window=16), Share())
+    before = pa.total_allocated_bytes()
+    held = []
+    for step in range(64):
+        reader.read(0, step)
+        held.append(pa.total_allocated_bytes() - before)
+    everything = sum(len(row[name]["bytes"]) for row in rows for name in Arm.BOTH.columns)
+    assert max(held) > everything / 20
+    assert max(held) < everything / 2
+    assert held[-1] == 0
 
 
 def test_only_row_groups_with_wanted_rows_are_read(tmp_path):

@@ -6,8 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fixtures.audited import LABELS, write_people
 from fixtures.flaky import FlakyFileSystem
 from fixtures.pairs import picture
+from fixtures.runs import run
 
 from normpipe.classify.arms import Arm
 from normpipe.classify.labels import LabelSpace, Task
@@ -85,6 +87,15 @@ def test_the_shards_of_a_finished_run_are_its_committed_ones(tmp_path):
     assert ids(indexed(out)) == [f"s{number:04d}" for number in range(20)]
 
 
+def test_a_run_as_the_command_writes_it_is_indexed(tmp_path):
+    manifest = write_people(tmp_path / "photos", people=1)
+    assert run(manifest, tmp_path / "out", "size=64", "shard_size=3", root=tmp_path / "photos").complete
+    shards = indexed(tmp_path / "out")
+    assert len(shards) == len(LABELS)
+    assert shards.table["emotion"].to_pylist() == list(LABELS)
+    assert shards.places.sides.tolist() == [64, 64]
+
+
 def test_several_data_sets_are_learnt_from_together(tmp_path, release):
     out = write_run(tmp_path / "out", [pairs(100, 110, side=32)])
     shards = indexed(out, release)
@@ -116,6 +127,17 @@ def test_a_run_that_is_not_finished_is_refused_unless_that_is_allowed(tmp_path):
     out = write_run(tmp_path / "out", [pairs(0, 10)], planned=3)
     assert refusal(out) == "out: the run is not finished (1 of 3 shards); finish it first"
     assert len(indexed(out, partial=True)) == 10
+    assert refusal(out / "shards").startswith("out: the run is not finished")
+
+
+def test_a_run_at_a_url_is_read_by_its_shards(tmp_path):
+    out = write_run(tmp_path / "out", [pairs(0, 10)])
+    FlakyFileSystem.begin(one_in=0)
+    with pytest.raises(
+        UsageError, match=r"^out: a run at a URL does not tell whether it is finished; if it is, name its shards/$"
+    ):
+        indexed(f"flaky://{out}")
+    assert len(indexed(f"flaky://{out}/shards")) == 10
 
 
 def test_a_run_without_a_shard_is_refused(tmp_path):
