@@ -19,10 +19,19 @@ def new_accelerator(precision: str, device: str, patience: timedelta) -> Acceler
     Raises:
         ModelUnavailableError: there is no CUDA device.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ModelUnavailableError("torch sees no CUDA device; choose --device cpu")
+    require_device(device)
     return Accelerator(
         mixed_precision="bf16" if precision == "bfloat16" else "no",
         cpu=device == "cpu",
         kwargs_handlers=[InitProcessGroupKwargs(timeout=patience)],
     )
+
+
+def require_device(device: str) -> None:
+    """Make sure that the device, `cpu` or `cuda`, is there.
+
+    Raises:
+        ModelUnavailableError: there is no CUDA device.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ModelUnavailableError("torch sees no CUDA device; choose --device cpu")
