@@ -31,7 +31,7 @@ def test_predictions_their_scores_and_their_status(classifier, run, tmp_path, ca
     code, printed, _ = normpipe(capsys, "classify", "predict", classifier, run, out, "--scores")
     assert code == 0
     assert printed.startswith("3/3 shards committed: 27 rows, 23 ok, 4 failed (no_face 4)\n")
-    assert "\n23 labelled rows of 7 people\nf1: " in printed
+    assert "\n23 labelled rows of 6 people\nf1: " in printed
     assert printed.splitlines()[-1] == str(out)
     assert json.loads((out / "scores.json").read_text())["evaluation"]["rows"] == 23
     code, printed, _ = normpipe(capsys, "status", out)
