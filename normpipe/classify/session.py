@@ -44,7 +44,7 @@ from normpipe.engine.fingerprint import Fingerprint, flatten
 from normpipe.engine.lock import locked
 from normpipe.engine.threads import limit_libraries
 from normpipe.errors import IncompatibleRunError
-from normpipe.shards.atomic import write_bytes
+from normpipe.shards.atomic import remove_leftovers, write_bytes
 from normpipe.training.begun import begin, begun
 from normpipe.training.checkpoints import CHECKPOINTS_FOLDER
 
@@ -132,6 +132,7 @@ class _Session:
                 "or choose another OUT"
             )
         if self._ranks.main:
+            remove_leftovers(self._out)
             begin(file, self._fingerprint)
         self._ranks.wait()
 
@@ -152,6 +153,7 @@ class _Session:
             train(lesson, network)
             self._finish(lesson, network)
         if self._ranks.main:
+            remove_leftovers(folder)
             for name in (CHECKPOINTS_FOLDER, AVERAGES_FOLDER):
                 shutil.rmtree(folder / name, ignore_errors=True)
 

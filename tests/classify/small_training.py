@@ -1,4 +1,4 @@
-"""A training of seconds on pairs whose brightness says what they show; tests that import this skip without its packages."""
+"""A training of seconds on pairs whose stripes say what they show; tests that import this skip without its packages."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,15 +25,17 @@ PEOPLE, PHOTOS, SIDE = 12, 6, 16
 ROWS = PEOPLE * PHOTOS
 
 
-def bright(number: int, normalized: bool) -> np.ndarray:
-    """Noise that is brighter on happy photos, the odd ones."""
+def striped(number: int, normalized: bool) -> np.ndarray:
+    """Noise under stripes that lie on happy photos, the odd ones, and stand on the others."""
     random = np.random.default_rng([number, normalized])
-    return random.integers(0, 120, (SIDE, SIDE, 3), dtype=np.uint8) + np.uint8(number % 2 * 120)
+    noise = random.integers(0, 100, (SIDE, SIDE, 3), dtype=np.uint8)
+    stripes = np.where(np.arange(SIDE) % 4 < 2, 150, 0).astype(np.uint8)
+    return noise + (stripes[:, None, None] if number % 2 else stripes[:, None])
 
 
 def row(number: int, **columns: object) -> dict[str, object]:
     """A pair of one of PEOPLE."""
-    original, normalized = (encode(bright(number, which), Encode(format="png")) for which in (False, True))
+    original, normalized = (encode(striped(number, which), Encode(format="png")) for which in (False, True))
     return {
         "sample_id": f"s{number:04d}",
         "dataset": "drawn",
@@ -79,7 +81,7 @@ def training(data: Path, protocol: Path, **keys: object) -> ClassifierTraining:
         "data": [str(data)],
         "protocol": str(protocol),
         "size": 16,
-        "network": {"kind": "norface", "backbone": {"kind": "convnet", "widths": [4, 6]}, "experts": 2},
+        "network": {"kind": "norface", "backbone": {"kind": "convnet", "patch": 2, "widths": [8, 8]}, "experts": 2},
         "batch": 8,
         "epochs": 2,
         "learning_rate": 0.01,
