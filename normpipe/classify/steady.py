@@ -22,7 +22,8 @@ def steady(device: str, threads: int) -> Iterator[None]:
         threads: Of torch, on a CPU.
     """
     on_cpu = device == "cpu"
-    os.environ.setdefault(_CUBLAS, ":4096:8")  # read when CUDA is first used
+    if not on_cpu:
+        os.environ.setdefault(_CUBLAS, ":4096:8")  # read when CUDA is first used
     before, warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     count, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
     torch.use_deterministic_algorithms(mode=True, warn_only=not on_cpu)
