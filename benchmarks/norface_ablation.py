@@ -22,10 +22,11 @@ import torch  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
 from normpipe.synthetic.heads import HeadRig  # noqa: E402
+from normpipe.training.accelerator import new_accelerator  # noqa: E402
 from normpipe.training.norface.config import Training, load_training  # noqa: E402
 from normpipe.training.norface.examples import ExampleSet, Kind, read_examples  # noqa: E402
 from normpipe.training.norface.expected import fit_expected  # noqa: E402
-from normpipe.training.norface.loop import Directions, new_accelerator, seed_of, train  # noqa: E402
+from normpipe.training.norface.loop import Directions, seed_of, train  # noqa: E402
 from normpipe.training.norface.network import new_network  # noqa: E402
 from normpipe.training.norface.reading import (  # noqa: E402
     ReadingLosses,

@@ -13,7 +13,7 @@ from normpipe.config import FacePolicy, Pipeline, load_pipeline
 from normpipe.errors import UsageError
 
 PIPELINES = sorted(
-    path for path in (Path(__file__).resolve().parents[1] / "pipelines").glob("*.yaml") if not path.name.startswith("train-")
+    path for path in (Path(__file__).resolve().parents[1] / "pipelines").glob("*.yaml") if not path.name.startswith(("train-", "classify-"))
 )
 
 

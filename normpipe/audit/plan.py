@@ -107,9 +107,7 @@ def finished_run(out: Path) -> AuditedRun:
         raise UsageError(f"{out.name}: not a run's folder (it has no plan.json); name the OUT of `normpipe run`")
     records = Journal(out, plan.fingerprint.digest).committed(plan.shards)
     if len(records) < len(plan.shards):
-        raise UsageError(
-            f"{out.name}: the run is not finished ({len(records)} of {len(plan.shards)} shards); finish it, then audit it"
-        )
+        raise UsageError(f"{out.name}: the run is not finished ({len(records)} of {len(plan.shards)} shards); finish it first")
     config: dict[str, object] = {}
     for name, value in plan.fingerprint.parts.items():
         keys = name.removeprefix(_CONFIG).split(".")

@@ -23,6 +23,7 @@ _COMMANDS = {
     "report": "normpipe.cli.report:report",
     "audit": "normpipe.cli.audit:audit",
     "normalizer": "normpipe.cli.normalizer:normalizer",
+    "classify": "normpipe.cli.classify:classify",
     "models": "normpipe.cli.models:models",
 }
 

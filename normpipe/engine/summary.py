@@ -211,4 +211,4 @@ def _advice(summary: RunSummary) -> Iterator[str]:
     if summary.stopped:
         yield summary.stopped
     if not summary.complete:
-        yield "not complete; the same `normpipe run` command takes up what is pending"
+        yield "not complete; the same command takes up what is pending"

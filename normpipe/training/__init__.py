@@ -1,1 +1,1 @@
-"""Fitting and training of normalizers; not needed to run them."""
+"""Fitting and training of normalizers, and what every training has in common; not needed to run them."""

@@ -9,9 +9,9 @@ import yaml
 
 from normpipe import __version__
 from normpipe.stages.environment import library_version
+from normpipe.training.curve import CURVE_FILE
 from normpipe.training.norface.config import Training
 from normpipe.training.norface.examples import ExampleSet, Kind
-from normpipe.training.norface.loop import CURVE_FILE
 
 _LIBRARIES = ("torch", "diffusers", "accelerate")
 _STEM = "The first layers started from those of MediaPipe's Face Mesh (Google LLC, Apache-2.0). "

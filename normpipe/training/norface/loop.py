@@ -5,14 +5,12 @@ step's number; the learning rate too. So a checkpoint is weights, their averages
 that was killed goes on along the same curve. Ranks share every batch: its examples are the same however many ranks there are.
 """
 
-import json
 import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
@@ -20,24 +18,20 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from accelerate import Accelerator, InitProcessGroupKwargs  # type: ignore[import-untyped]  # ships no types
+from accelerate import Accelerator  # type: ignore[import-untyped]  # ships no types
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from normpipe.errors import ModelUnavailableError, UsageError
-from normpipe.shards.atomic import remove_leftovers, write_bytes
+from normpipe.errors import UsageError
+from normpipe.training.checkpoints import CHECKPOINTS_FOLDER, Checkpoints
+from normpipe.training.curve import CURVE_FILE, CurveFile
 from normpipe.training.norface.config import Stage
+from normpipe.training.pace import cycle
 
-CURVE_FILE = "curve.jsonl"
-CHECKPOINTS_FOLDER = "checkpoints"
-_KEPT = 2
 _BETAS = (0.9, 0.98)
 _LARGEST_GRADIENT = 1.0
 _AHEAD = max(2, min(8, (os.cpu_count() or 1) // 2))
-_PATIENCE = timedelta(days=14)  # ranks wait while the first one makes examples
 
 Batch = tuple[Tensor, ...]
 
@@ -83,25 +77,6 @@ class Directions:
     look: Callable[[int, nn.Module], None] | None = None
 
 
-def new_accelerator(precision: str, device: str) -> Accelerator:
-    """The device, or the share of several, that this process trains on.
-
-    Args:
-        precision: `float32` or `bfloat16`, in which the layers compute; weights are float32.
-        device: `cpu` or `cuda`.
-
-    Raises:
-        ModelUnavailableError: there is no CUDA device.
-    """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ModelUnavailableError("torch sees no CUDA device; choose --device cpu")
-    return Accelerator(
-        mixed_precision="bf16" if precision == "bfloat16" else "no",
-        cpu=device == "cpu",
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
-    )
-
-
 def train(trainee: Trainee, stage: Stage, directions: Directions, accelerator: Accelerator) -> nn.Module:
     """Train to the stage's last step, from its last checkpoint if there is one.
 
@@ -121,14 +96,14 @@ def train(trainee: Trainee, stage: Stage, directions: Directions, accelerator: A
     optimizer = torch.optim.AdamW(groups, lr=stage.learning_rate, betas=_BETAS, weight_decay=stage.weight_decay)
     kept = get_ema_multi_avg_fn(stage.average)  # type: ignore[no-untyped-call]  # torch gives it no types
     averaged = AveragedModel(module, multi_avg_fn=kept)
-    checkpoints = _Checkpoints(directions.folder / CHECKPOINTS_FOLDER, module, averaged, optimizer)
+    checkpoints = Checkpoints(directions.folder / CHECKPOINTS_FOLDER, module, averaged, optimizer)
     start = checkpoints.load()
     curve = _Curve(directions.folder / CURVE_FILE, start, accelerator)
     prepared, stepper = accelerator.prepare(module, optimizer)
     make = partial(_batch, trainee, stage, directions, accelerator)
     for done, batch in enumerate(_made_ahead(make, range(start, stage.steps)), start + 1):
         for group in optimizer.param_groups:
-            group["lr"] = stage.learning_rate * group["pace"] * _cycle(done - 1, stage)
+            group["lr"] = stage.learning_rate * group["pace"] * cycle(done - 1, stage.steps, stage.warmup)
         losses: dict[str, Tensor] = prepared(*(part.to(accelerator.device) for part in batch))
         stepper.zero_grad()
         accelerator.backward(torch.stack(list(losses.values())).sum())
@@ -149,62 +124,14 @@ def train(trainee: Trainee, stage: Stage, directions: Directions, accelerator: A
     return averaged.module.eval()
 
 
-class _Checkpoints:
-    """Files of a stage's whole state, of which the last two are kept."""
-
-    def __init__(self, folder: Path, module: nn.Module, averaged: AveragedModel, optimizer: torch.optim.Optimizer) -> None:
-        self._folder = folder
-        self._module = module
-        self._averaged = averaged
-        self._optimizer = optimizer
-
-    def load(self) -> int:
-        """Take up the last one; its step, 0 if there is none."""
-        found = self._files()
-        if not found:
-            return 0
-        state = loaded(found[-1])
-        self._module.load_state_dict(_within(state, "module."))
-        self._averaged.load_state_dict(_within(state, "averaged."))
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in _within(state, "optimizer.").items():
-            number, _, kind = name.partition(".")
-            moments.setdefault(int(number), {})[kind] = value
-        groups = self._optimizer.state_dict()["param_groups"]
-        self._optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        return int(found[-1].stem)
-
-    def save(self, step: int) -> None:
-        """Write one and forget those before the last but one."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(self._folder)
-        moments = self._optimizer.state_dict()["state"]
-        state = {
-            **{f"module.{name}": value for name, value in self._module.state_dict().items()},
-            **{f"averaged.{name}": value for name, value in self._averaged.state_dict().items()},
-            **{f"optimizer.{number}.{kind}": value for number, own in moments.items() for kind, value in own.items()},
-        }
-        write_tensors(self._folder / f"{step:08d}.safetensors", state)
-        for old in self._files()[:-_KEPT]:
-            old.unlink()
-
-    def _files(self) -> list[Path]:
-        return sorted(self._folder.glob("[0-9]*.safetensors"))
-
-
 class _Curve:
     """The losses, averaged between the lines of a file and over the ranks."""
 
     def __init__(self, path: Path, start: int, accelerator: Accelerator) -> None:
-        self._path = path
         self._accelerator = accelerator
         self._since: list[Tensor] = []
         self._names: list[str] = []
-        if accelerator.is_main_process:
-            lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= start]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(path, "".join(kept).encode())
+        self._file = CurveFile(path, start) if accelerator.is_main_process else None
 
     def add(self, losses: Mapping[str, Tensor]) -> None:
         """Count one step."""
@@ -216,37 +143,14 @@ class _Curve:
         means = self._accelerator.reduce(torch.stack(self._since).mean(dim=0), "mean").tolist()
         line = dict(zip(self._names, means, strict=True))
         self._since = []
-        if self._accelerator.is_main_process:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": step, **line}) + "\n")
+        if self._file is not None:
+            self._file.append(step, line)
         return line
-
-
-def write_tensors(target: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write named tensors to a safetensors file, whole or not at all."""
-    write_bytes(target, save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}))
-
-
-def loaded(file: Path) -> dict[str, Tensor]:
-    """The tensors of a file that `write_tensors` wrote.
-
-    Raises:
-        UsageError: it is damaged.
-    """
-    try:
-        return load_file(file)
-    except (SafetensorError, OSError) as error:
-        place = f"{file.parent.name}/{file.name}"
-        raise UsageError(f"{place}: damaged; delete it: the training goes on from what there is before it") from error
 
 
 def seed_of(*purpose: object) -> int:
     """A seed that belongs to a purpose, and to nothing else."""
     return int.from_bytes(sha256(" ".join(map(str, purpose)).encode()).digest()[:7], "little")
-
-
-def _within(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 def _batch(trainee: Trainee, stage: Stage, directions: Directions, accelerator: Accelerator, step: int) -> Batch:
@@ -265,17 +169,6 @@ def _made_ahead(make: Callable[[int], Batch], steps: range) -> Iterator[Batch]:
             if step + _AHEAD in steps:
                 pending.append(pool.submit(make, step + _AHEAD))
             yield batch
-
-
-def _cycle(step: int, stage: Stage) -> float:
-    """Factor on the learning rate: up over the warm-up and down to nothing, both along half a cosine.
-
-    Source: Smith and Topin, https://arxiv.org/abs/1708.07120.
-    """
-    warm = max(1, round(stage.warmup * stage.steps))
-    if step < warm:
-        return 0.5 - 0.5 * math.cos(math.pi * (step + 1) / (warm + 1))
-    return 0.5 + 0.5 * math.cos(math.pi * (step + 1 - warm) / (stage.steps + 1 - warm))
 
 
 def _chosen(size: int, stage: Stage, directions: Directions, step: int) -> NDArray[np.intp]:

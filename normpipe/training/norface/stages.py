@@ -4,13 +4,12 @@ A stage depends on its own section of the training file, on those of all before 
 are noted in its folder; when it is done, its averaged weights are there. Paths, the device and the card decide about no weight.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from normpipe.engine.fingerprint import Fingerprint, flatten
 from normpipe.errors import IncompatibleRunError
-from normpipe.shards.atomic import write_bytes
+from normpipe.training.begun import begun
 from normpipe.training.norface.build import Part
 from normpipe.training.norface.config import Training
 
@@ -55,25 +54,9 @@ def refuse_others(out: Path, stages: Mapping[str, Fingerprint]) -> None:
         IncompatibleRunError: one was; the message names the keys.
     """
     for name, fingerprint in stages.items():
-        begun = _begun(out / name)
-        if begun is not None and begun.parts != fingerprint.parts:
+        noted = begun(out / name / STAGE_FILE)
+        if noted is not None and noted.parts != fingerprint.parts:
             raise IncompatibleRunError(
-                f"{out.name}: its stage {name} was begun otherwise: {'; '.join(begun.differences(fingerprint))}; "
+                f"{out.name}: its stage {name} was begun otherwise: {'; '.join(noted.differences(fingerprint))}; "
                 "change that back, or choose another OUT"
             )
-
-
-def begin(folder: Path, fingerprint: Fingerprint) -> None:
-    """Note in a stage's folder what it depends on."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if _begun(folder) is None:
-        write_bytes(folder / STAGE_FILE, (json.dumps(dict(fingerprint.parts), indent=2) + "\n").encode())
-
-
-def _begun(folder: Path) -> Fingerprint | None:
-    try:
-        return Fingerprint(json.loads((folder / STAGE_FILE).read_bytes()))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise IncompatibleRunError(f"{folder.name}/{STAGE_FILE}: damaged; choose another OUT") from error

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,6 +33,9 @@ from normpipe.normalizers.mean_face.model import load_model
 from normpipe.normalizers.norface.pipeline import NorfacePipeline
 from normpipe.shards.atomic import write_bytes
 from normpipe.synthetic.heads import HeadRig
+from normpipe.training.accelerator import new_accelerator
+from normpipe.training.begun import begin
+from normpipe.training.checkpoints import CHECKPOINTS_FOLDER, loaded, write_tensors
 from normpipe.training.norface.build import Part, build_examples, plan_parts
 from normpipe.training.norface.card import model_card
 from normpipe.training.norface.config import Stage, Training
@@ -39,16 +43,7 @@ from normpipe.training.norface.drawing import DrawingLosses, DrawingTrainee, sam
 from normpipe.training.norface.examples import ExampleSet, Kind, read_examples
 from normpipe.training.norface.expected import fit_expected
 from normpipe.training.norface.identity import IdentityLosses, IdentityNet, IdentityTrainee, several_of_each
-from normpipe.training.norface.loop import (
-    CHECKPOINTS_FOLDER,
-    Directions,
-    Trainee,
-    loaded,
-    new_accelerator,
-    seed_of,
-    train,
-    write_tensors,
-)
+from normpipe.training.norface.loop import Directions, Trainee, seed_of, train
 from normpipe.training.norface.masked import MaskedLosses, MaskedTrainee
 from normpipe.training.norface.network import new_network
 from normpipe.training.norface.reading import ReadingLosses, ReadingTrainee, measured, read_expressions, spreads
@@ -59,7 +54,7 @@ from normpipe.training.norface.stages import (
     MASKED,
     READING,
     RESULT_FILE,
-    begin,
+    STAGE_FILE,
     refuse_others,
     stage_fingerprints,
 )
@@ -73,6 +68,7 @@ MODEL_FOLDER = "model"
 CARD_FILE = "README.md"
 _EXPRESSIONS_FILE = "expressions.safetensors"
 _EXPRESSIONS = "expressions"
+_PATIENCE = timedelta(days=14)  # ranks wait while the first one makes examples
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
@@ -111,7 +107,7 @@ def train_norface(training: Training, out: Path, means: Means) -> Path:
         UsageError: examples cannot be made of what the file names, a file in OUT is damaged, or losses are no numbers any more.
         NormpipeError: a process died.
     """
-    accelerator = new_accelerator(training.precision, means.device)
+    accelerator = new_accelerator(training.precision, means.device, _PATIENCE)
     parts = plan_parts(training.examples)  # before OUT is made: a file that names no runs leaves nothing behind
     with ExitStack() as stack:
         if accelerator.is_main_process:
@@ -259,7 +255,7 @@ class _Training:
         module = trainee.module()
         if not result.exists():
             if self._main:
-                begin(folder, self._stages[name])
+                begin(folder / STAGE_FILE, self._stages[name])
             self._accelerator.wait_for_everyone()
             directions = Directions(name, folder, self._training.seed, self._say, look)
             averaged = train(trainee, section, directions, self._accelerator)

@@ -169,12 +169,12 @@ def test_a_damaged_stage_is_told_of_in_one_line(whole, run_folder, tmp_path):
 
 
 def test_a_full_disk_is_told_of_in_one_line(begun, run_folder, tmp_path, monkeypatch, capsys):
-    from normpipe.training.norface import loop
+    from normpipe.training import curve
 
     def full(target, content):
         raise OSError(28, "No space left on device", str(target))
 
-    monkeypatch.setattr(loop, "write_bytes", full)
+    monkeypatch.setattr(curve, "write_bytes", full)
     file = written(training(run_folder), tmp_path / "training.yaml")
     code, _, told = normpipe(capsys, "normalizer", "train", file, "-o", begun)
     assert code == 1

@@ -1,0 +1,1 @@
+"""Learning labels from pairs: action units, their intensity, emotions, valence and arousal."""

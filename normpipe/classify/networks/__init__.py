@@ -1,0 +1,1 @@
+"""The classifiers' networks: from the pictures of a sample to a Prediction."""

@@ -1,0 +1,141 @@
+"""`normpipe classify predict` without its command line: a finished run and a classifier become a folder of predictions.
+
+OUT is a run's folder of its own: plan, journal, log, summary. What another classifier, another run or another environment
+would write is refused, and the same command takes up what is pending.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from normpipe import __version__
+from normpipe.audit.plan import AuditedRun, finished_run
+from normpipe.classify.predicted_rows import PREDICTIONS_FOLDER
+from normpipe.classify.prediction_task import ALGORITHM_VERSION, PredictionTask, prediction_environment
+from normpipe.classify.saved import (
+    CLASSIFIER_FILE,
+    SavedClassifier,
+    classifier_folder,
+    classifier_sha256,
+    read_classifier,
+)
+from normpipe.engine.fingerprint import Fingerprint
+from normpipe.engine.journal import Journal, altered_files
+from normpipe.engine.lock import locked
+from normpipe.engine.plan import Plan, check_same_run, read_plan, write_plan
+from normpipe.engine.progress import Progress
+from normpipe.engine.run import RunSummary, execute
+from normpipe.engine.signals import interruptible
+from normpipe.engine.work import Executor
+from normpipe.errors import IncompatibleRunError, UsageError
+from normpipe.shards.atomic import AtomicFile
+from normpipe.stages.parts import SHARDS_FOLDER
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionRun:
+    """A prediction that is ready to start.
+
+    Attributes:
+        source: The run whose pairs are looked at.
+        folder: Of the classifier's files.
+        classifier: What it was trained for.
+        plan: The shards of the run, and the fingerprint of the predictions.
+        task: What a worker does.
+    """
+
+    source: AuditedRun
+    folder: Path
+    classifier: SavedClassifier
+    plan: Plan
+    task: PredictionTask
+
+    @property
+    def out(self) -> Path:
+        """Folder of the predictions."""
+        return self.task.out
+
+    @property
+    def parts(self) -> list[str]:
+        """Names of the run's parts, which are those of the predictions, in order."""
+        return [f"{record.shard.name}.parquet" for record in self.source.records]
+
+
+def plan_predictions(where: str, run: Path, out: Path) -> PredictionRun:
+    """Look at the classifier and at the run, and fingerprint all that decides about the predictions; nothing is written.
+
+    Args:
+        where: The classifier, see saved.classifier_folder.
+        run: A finished run's folder.
+        out: Folder of the predictions.
+
+    Raises:
+        ModelUnavailableError: there is no such classifier, or a package is missing.
+        UsageError: the classifier cannot be used, the run is none or not finished, or OUT is one of the two.
+    """
+    folder = classifier_folder(where)
+    classifier, sha256 = read_classifier(folder), classifier_sha256(folder)
+    source, out = finished_run(run), out.absolute()
+    for name, taken in (("RUN", source.out), ("CLASSIFIER", folder)):
+        if out.resolve() == taken.resolve():
+            raise UsageError(f"OUT is {name} itself; name another folder")
+    surroundings = prediction_environment()
+    fingerprint = Fingerprint(
+        {
+            "run": source.plan.fingerprint.digest,
+            "run_content": source.content,
+            "classifier": sha256,
+            "algorithm.predict": str(ALGORITHM_VERSION),
+            **{f"environment.{name}": value for name, value in surroundings.items()},
+        }
+    )
+    plan = Plan(source.plan.rows, source.plan.shard_size, fingerprint, producer=f"normpipe {__version__}")
+    given = where if where.startswith("hf://") else str(folder.absolute())
+    task = PredictionTask(out, source.out, source.pipeline.size, plan.shard_size, given, sha256, surroundings)
+    return PredictionRun(source, folder, classifier, plan, task)
+
+
+def run_predictions(planned: PredictionRun, executor: Executor, progress: Progress, *, takeover: bool = False) -> RunSummary:
+    """Start a prediction or take it up where it was left.
+
+    Args:
+        planned: What to do.
+        executor: Where.
+        progress: Told of every step.
+        takeover: Take over a lease that stands still.
+
+    Raises:
+        IncompatibleRunError: OUT holds something else, or a live run holds it.
+        UsageError: a part of the run is not what its journal tells of.
+        NormpipeError: OUT cannot be written, or the processes cannot work.
+        Interrupted: SIGINT or SIGTERM; what is committed stays.
+    """
+    out, plan = planned.out, planned.plan
+    with interruptible(), locked(out, takeover), progress:
+        journal = Journal(out, plan.fingerprint.digest)
+        _settle_plan(planned, journal)
+        if len(journal.committed(plan.shards)) < len(plan.shards):
+            _check_parts(planned.source)
+        return execute(out, plan, planned.task, executor, progress, folders=(PREDICTIONS_FOLDER,))
+
+
+def _settle_plan(planned: PredictionRun, journal: Journal) -> None:
+    """Leave the plan in OUT, with what the scores are of, or make sure that the one there is the same."""
+    out, found = planned.out, read_plan(planned.out)
+    begun = not journal.is_empty()
+    if begun and found is None:
+        raise IncompatibleRunError(f"{out.name}: holds shards of a run whose plan.json is gone; choose another OUT")
+    if found is not None and begun:
+        check_same_run(out, found, planned.plan)
+    with AtomicFile(out / CLASSIFIER_FILE) as target, (planned.folder / CLASSIFIER_FILE).open("rb") as source:
+        shutil.copyfileobj(source, target)
+    if found != planned.plan:
+        write_plan(out, planned.plan)
+
+
+def _check_parts(run: AuditedRun) -> None:
+    """Make sure that the parts are those that the journal tells of."""
+    for file in altered_files(run.out, run.records, {SHARDS_FOLDER}):
+        raise UsageError(
+            f"{run.out.name}: {file} is not the file that the journal tells of; delete it and finish the run again"
+        )
