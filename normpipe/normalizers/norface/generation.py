@@ -1,8 +1,8 @@
 """The decoder that generates: tokens to a picture of its own, laid over the target, where WarpDecoder moves the target itself.
 
 A U-Net, told by the tokens what to draw, carries a latent from noise to a picture in a few straight steps; an autoencoder makes
-the picture of it. The noise is always the same and stands with the weights, so that a drawing is a function of the tokens and
-of nothing else.
+of it how the picture differs from the common face, whose texture so arrives sharp wherever nothing moves. The noise is always
+the same and stands with the weights, so that a drawing is a function of the tokens and of nothing else.
 
 Sources: flow matching (Lipman et al., https://arxiv.org/abs/2210.02747) along straight lines (Liu et al.,
 https://arxiv.org/abs/2209.03003) in latents (Rombach et al., https://arxiv.org/abs/2112.10752), by a network that says where a
@@ -39,8 +39,9 @@ _BEYOND = -1.0
 class FlowDecoder(ModelMixin, ConfigMixin):
     """Tokens to a Drawing that hides the target.
 
-    The buffers are `noise`, (1, channels, g, g) float32, from which every drawing starts, `middle`, of the same shape, and
-    `spread`, (1, channels, 1, 1): the latents that are drawn are the autoencoder's, less the one, over the other.
+    The buffers are `common`, (1, 4, side, side) float32, the common face as a picture, from which others are told by how they
+    differ; `noise`, (1, channels, g, g), from which every drawing starts; `middle`, of the same shape, and `spread`,
+    (1, channels, 1, 1): the latents that are drawn are the autoencoder's, less the one, over the other.
 
     Args:
         dim: Length of a token.
@@ -53,6 +54,7 @@ class FlowDecoder(ModelMixin, ConfigMixin):
         steps: From the noise to the picture.
     """
 
+    common: Tensor
     noise: Tensor
     middle: Tensor
     spread: Tensor
@@ -95,9 +97,11 @@ class FlowDecoder(ModelMixin, ConfigMixin):
             norm_num_groups=groups,
             add_attention=False,
         )
-        for parameter in self.unet.conv_out.parameters():
-            nn.init.zeros_(parameter)  # the first drawing is the middle
+        for last in (self.autoencoder.decoder.conv_out, self.unet.conv_out):
+            for parameter in last.parameters():
+                nn.init.zeros_(parameter)  # the first drawing is the common face
         grid = side // (_PATCH * 2 ** (stages - 1))
+        self.register_buffer("common", torch.zeros(1, _CHANNELS, side, side))
         self.register_buffer("noise", torch.randn(1, channels, grid, grid))
         self.register_buffer("middle", torch.zeros(1, channels, grid, grid))
         self.register_buffer("spread", torch.ones(1, channels, 1, 1))
@@ -134,11 +138,11 @@ class FlowDecoder(ModelMixin, ConfigMixin):
 
     def posterior(self, pictures: Tensor) -> DiagonalGaussianDistribution:
         """Of the autoencoder's latents, for such pictures."""
-        (posterior,) = self.autoencoder.encode(functional.pixel_unshuffle(pictures, _PATCH), return_dict=False)
+        (posterior,) = self.autoencoder.encode(functional.pixel_unshuffle(pictures - self.common, _PATCH), return_dict=False)
         assert isinstance(posterior, DiagonalGaussianDistribution)
         return posterior
 
     def pictures(self, latents: Tensor) -> Tensor:
         """Such pictures, float32, of the autoencoder's latents."""
         (patches,) = self.autoencoder.decode(latents, return_dict=False)
-        return functional.pixel_shuffle(patches.float(), _PATCH)
+        return self.common + functional.pixel_shuffle(patches.float(), _PATCH)

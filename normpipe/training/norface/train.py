@@ -222,6 +222,8 @@ class _Training:
     def _latent(self, network: NorfacePipeline, painted: PaintedSet, section: Latent) -> Path:
         decoder = network.decoder
         assert isinstance(decoder, FlowDecoder), "the section makes it one"
+        colour, alpha = network.common_face.layers(decoder.common.shape[-1])
+        decoder.common.copy_(torch.cat([colour, 2 * alpha - 1], dim=1))
         folder = self._stage(LATENT, section, LatentTrainee(LatentLosses(decoder, section.prior), painted))
         fit_latents(decoder, painted)
         return folder

@@ -44,7 +44,8 @@ def generating(dim: int = 16) -> NorfacePipeline:
     """The same with a decoder that generates, of which no layer does nothing."""
     network = tiny(dim=dim)
     decoder: FlowDecoder = FlowDecoder(dim, 32, picture_widths=(16, 8), channels=2, widths=(8, 16), groups=4, steps=3)
-    torch.nn.init.normal_(decoder.unet.conv_out.weight, std=0.3)
+    for last in (decoder.unet.conv_out, decoder.autoencoder.decoder.conv_out):
+        torch.nn.init.normal_(last.weight, std=0.3)
     decoder.eval().requires_grad_(False)
     return NorfacePipeline(network.encoder, network.merger, decoder, network.common_face, network.layout)
 
