@@ -9,6 +9,7 @@ was read, so the decoder keeps its first weights; the measured part of the code 
 """
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 from normpipe.engine.threads import limit_environment
@@ -46,6 +47,7 @@ VARIANTS: dict[str, tuple[frozenset[Kind], float]] = {
 }
 """Kinds of examples that are left out, and how much the adversary weighs."""
 
+_PATIENCE = timedelta(hours=1)
 _AVERAGE = 0.99  # what averages 2,000 steps would still hold the first weights after 500
 
 
@@ -77,7 +79,7 @@ def _train_variant(training: Training, examples: ExampleSet, left_out: frozenset
     trainee = ReadingTrainee(losses, seen)
     folder = target.with_suffix(".training")
     directions = Directions(READING, folder, training.seed, lambda line: click.echo(f"{target.name}: {line}"))
-    averaged = train(trainee, training.reading, directions, new_accelerator(training.precision, device))
+    averaged = train(trainee, training.reading, directions, new_accelerator(training.precision, device, _PATIENCE))
     losses.cpu().load_state_dict(averaged.state_dict())
     losses.eval().requires_grad_(requires_grad=False)
     real = _only(examples, np.flatnonzero(examples.kinds != Kind.HEAD))

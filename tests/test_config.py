@@ -13,7 +13,9 @@ from normpipe.config import FacePolicy, Pipeline, load_pipeline
 from normpipe.errors import UsageError
 
 PIPELINES = sorted(
-    path for path in (Path(__file__).resolve().parents[1] / "pipelines").glob("*.yaml") if not path.name.startswith(("train-", "classify-"))
+    path
+    for path in (Path(__file__).resolve().parents[1] / "pipelines").glob("*.yaml")
+    if not path.name.startswith(("train-", "classify-"))
 )
 
 

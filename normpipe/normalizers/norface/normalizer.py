@@ -22,7 +22,15 @@ from normpipe.faces.protocols import Landmarker
 from normpipe.normalizers.mean_face.expression import UNMEASURABLE, measurable
 from normpipe.normalizers.mean_face.model import MODEL_FILE, model_sha256
 from normpipe.normalizers.mean_face.normalizer import MeanFace, require_embedded_landmarks
-from normpipe.normalizers.norface.weights import is_pinned, part_config, shown_weights, weights_folder, weights_sha256
+from normpipe.normalizers.norface.weights import (
+    FLOW_DECODER,
+    is_pinned,
+    part_class,
+    part_config,
+    shown_weights,
+    weights_folder,
+    weights_sha256,
+)
 from normpipe.records import Failure, Reason
 
 if TYPE_CHECKING:
@@ -42,8 +50,8 @@ class Norface:
 
     Raises:
         ModelUnavailableError: torch, diffusers or the weights are missing.
-        UsageError: the weights cannot be used, were made for another margin, or may change under their name; or the pipeline
-            takes its landmarks from another landmarker than the embedded one.
+        UsageError: the weights cannot be used, were made for another margin, draw no other face than their own, or may change
+            under their name; or the pipeline takes its landmarks from another landmarker than the embedded one.
     """
 
     def __init__(self, pipeline: Pipeline) -> None:
@@ -64,6 +72,12 @@ class Norface:
         if margin != pipeline.align.margin:
             raise UsageError(
                 f"align.margin: {pipeline.align.margin}: the weights {self._name} are made for {margin}; give that one"
+            )
+        own_face = part_class(self._folder, "decoder", self._name) == FLOW_DECODER
+        if own_face and options.decoder == "network" and options.identity is not None:
+            raise UsageError(
+                f"normalize.identity: the network of the weights {self._name} draws no other face than the one it has learnt; "
+                "leave the photo out, or give normalize.decoder: mesh"
             )
         self._pipeline = pipeline
         self._network: NorfacePipeline | None = None

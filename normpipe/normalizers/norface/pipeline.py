@@ -32,9 +32,17 @@ from normpipe.normalizers.mean_face.model import load_model
 from normpipe.normalizers.norface.common_face import CommonFace, resize
 from normpipe.normalizers.norface.decoder import Drawing, WarpDecoder, draw
 from normpipe.normalizers.norface.encoder import FaceEncoder
+from normpipe.normalizers.norface.generation import FlowDecoder
 from normpipe.normalizers.norface.layout import FaceLayout, measured_numbers
 from normpipe.normalizers.norface.merging import ExpressionMerger
-from normpipe.normalizers.norface.weights import WEIGHTS_FILE, part_config, shown_weights, weights_folder
+from normpipe.normalizers.norface.weights import (
+    FLOW_DECODER,
+    WEIGHTS_FILE,
+    part_class,
+    part_config,
+    shown_weights,
+    weights_folder,
+)
 
 _FAINT = 1 / 32
 """Alpha up to here is none: a network that covers with next to nothing leaves the background exactly as it is asked for."""
@@ -43,7 +51,7 @@ _ANOTHER_NETWORK = "weights and options are of different networks; save them tog
 
 _Reader = Callable[[Tensor, Tensor, Tensor], Tensor]
 _Painter = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]
-_Part = TypeVar("_Part", FaceEncoder, ExpressionMerger, WarpDecoder, CommonFace, FaceLayout)
+_Part = TypeVar("_Part", FaceEncoder, ExpressionMerger, WarpDecoder, FlowDecoder, CommonFace, FaceLayout)
 
 
 class NorfacePipeline(DiffusionPipeline):
@@ -61,7 +69,7 @@ class NorfacePipeline(DiffusionPipeline):
 
     encoder: FaceEncoder
     merger: ExpressionMerger
-    decoder: WarpDecoder
+    decoder: WarpDecoder | FlowDecoder
     common_face: CommonFace
     layout: FaceLayout
 
@@ -69,7 +77,7 @@ class NorfacePipeline(DiffusionPipeline):
         self,
         encoder: FaceEncoder,
         merger: ExpressionMerger,
-        decoder: WarpDecoder,
+        decoder: WarpDecoder | FlowDecoder,
         common_face: CommonFace,
         layout: FaceLayout,
     ) -> None:
@@ -97,7 +105,11 @@ class NorfacePipeline(DiffusionPipeline):
         folder, name = weights_folder(where), shown_weights(where)
         encoder = _load(FaceEncoder, folder, "encoder", name)
         merger = _load(ExpressionMerger, folder, "merger", name)
-        decoder = _load(WarpDecoder, folder, "decoder", name)
+        decoder: WarpDecoder | FlowDecoder
+        if part_class(folder, "decoder", name) == FLOW_DECODER:
+            decoder = _load(FlowDecoder, folder, "decoder", name)
+        else:
+            decoder = _load(WarpDecoder, folder, "decoder", name)
         common_face = _load(CommonFace, folder, "common_face", name)
         layout = _load(FaceLayout, folder, "layout", name)
         dims = {part.config["dim"] for part in (encoder, merger, decoder)}
@@ -127,15 +139,17 @@ class NorfacePipeline(DiffusionPipeline):
             strength: Share of what may be somebody's own that is drawn, 0 to 1, see ExpressionMerger.
             size: Side of the pictures, pixels.
             background: RGB, 0 to 255.
-            common_face: Another picture of the same shape to draw on.
+            common_face: Another picture of the same shape to draw on; a FlowDecoder draws none but the one it has learnt.
             batch: How many faces the network is given, the missing ones as blanks; as many as there are if None.
 
         Returns:
             One (size, size, 3) uint8 RGB picture per face, in order.
 
         Raises:
-            UsageError: a crop is not square, not RGB or not uint8.
+            UsageError: a crop is not square, not RGB or not uint8, or there is a common face for a FlowDecoder.
         """
+        if common_face is not None and isinstance(self.decoder, FlowDecoder):
+            raise UsageError("the network generates the common face that it has learnt: give no other one")
         count = len(faces)
         if not (batch or count):
             return []

@@ -21,14 +21,16 @@ INDEX_FILE = "model_index.json"
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 
-PARTS: Mapping[str, str] = {
-    "encoder": "FaceEncoder",
-    "merger": "ExpressionMerger",
-    "decoder": "WarpDecoder",
-    "common_face": "CommonFace",
-    "layout": "FaceLayout",
+FLOW_DECODER = "FlowDecoder"
+
+PARTS: Mapping[str, tuple[str, ...]] = {
+    "encoder": ("FaceEncoder",),
+    "merger": ("ExpressionMerger",),
+    "decoder": ("WarpDecoder", FLOW_DECODER),
+    "common_face": ("CommonFace",),
+    "layout": ("FaceLayout",),
 }
-"""Folder and class of each part."""
+"""Folder of each part, and the classes of which it may be."""
 
 FILES = (INDEX_FILE, *(f"{part}/{file}" for part in PARTS for file in (CONFIG_FILE, WEIGHTS_FILE)))
 
@@ -95,11 +97,9 @@ def part_config(folder: Path, part: str, name: str) -> dict[str, Value]:
             them.
     """
     place = f"{part}/{CONFIG_FILE}"
-    document = _document(folder, place, name)
-    if document.get(_CLASS_KEY) != PARTS[part]:
-        raise UsageError(f"weights {name}: {place} is of {document.get(_CLASS_KEY)}, not of {PARTS[part]}; {_REMEDY}")
+    part_class(folder, part, name)
     options: dict[str, Value] = {}
-    for key, value in document.items():
+    for key, value in _document(folder, place, name).items():
         if key.startswith("_"):  # diffusers' own notes
             continue
         numbers = [number for number in (value if isinstance(value, list) else [value]) if _is_number(number)]
@@ -107,6 +107,19 @@ def part_config(folder: Path, part: str, name: str) -> dict[str, Value]:
             raise UsageError(f"weights {name}: {place}: {key} is neither a number from 0 on nor a list of them; {_REMEDY}")
         options[key] = tuple(numbers) if isinstance(value, list) else numbers[0]
     return options
+
+
+def part_class(folder: Path, part: str, name: str) -> str:
+    """The name of a part's class, one of PARTS.
+
+    Raises:
+        UsageError: the file is missing or damaged, or of another class.
+    """
+    place = f"{part}/{CONFIG_FILE}"
+    found = _document(folder, place, name).get(_CLASS_KEY)
+    if isinstance(found, str) and found in PARTS[part]:
+        return found
+    raise UsageError(f"weights {name}: {place} is of {found}, not of {' or '.join(PARTS[part])}; {_REMEDY}")
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:
@@ -117,8 +130,8 @@ def _check_index(folder: Path, name: str) -> None:
     index = _document(folder, INDEX_FILE, name)
     if index.get(_CLASS_KEY) != _PIPELINE_CLASS:
         raise UsageError(f"weights {name}: {INDEX_FILE} is of {index.get(_CLASS_KEY)}, not of {_PIPELINE_CLASS}; {_REMEDY}")
-    for part, wanted in PARTS.items():
-        entry = index.get(part)
+    for part in PARTS:
+        wanted, entry = part_class(folder, part, name), index.get(part)
         if not isinstance(entry, list) or entry[-1:] != [wanted]:
             raise UsageError(f"weights {name}: {INDEX_FILE} names no {wanted} as {part}; {_REMEDY}")
 

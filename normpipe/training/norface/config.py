@@ -15,6 +15,7 @@ MESH_WIDTHS = (16, 32, 64, 128)
 _PATCH = 16
 _Count = Annotated[int, Field(ge=1)]
 _Weight = Annotated[float, Field(ge=0)]
+_Widths = Annotated[tuple[_Count, ...], Field(min_length=1)]
 
 
 class Encoder(Section):
@@ -47,7 +48,7 @@ class Merger(Section):
 class Decoder(Section):
     """See WarpDecoder."""
 
-    widths: Annotated[tuple[_Count, ...], Field(min_length=1)] = (128, 64, 32, 16, 8)
+    widths: _Widths = (128, 64, 32, 16, 8)
     groups: _Count = 8
 
     @model_validator(mode="after")
@@ -101,11 +102,35 @@ class Identity(Stage):
     dim: _Count = 64
 
 
+class Latent(Stage):
+    """Drawing with a FlowDecoder, see there; its side is that of the examples, its steps are `euler_steps`.
+
+    The stage is the learning of the latents; `prior` weighs how far they are from a normal distribution.
+    """
+
+    steps: _Count = 2000
+    batch: _Count = 16
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    weight_decay: _Weight = 0.01
+    prior: _Weight = 1e-3
+    picture_widths: _Widths = (64, 32)
+    channels: _Count = 8
+    widths: _Widths = (32, 64)
+    groups: _Count = 8
+    euler_steps: _Count = 4
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if any(width % self.groups for width in (*self.picture_widths, *self.widths)):
+            raise ValueError("groups must divide every width")
+        return self
+
+
 class Drawing(Stage):
     """Drawing what was read.
 
     `examples` is of how many targets are made. `by_landmarks` multiplies mean_face's shape, `by_rig` the rig's, `by_detail`
-    the wrinkles; see FaceLayout. The rest are weights of the losses; those that are 0 cost nothing.
+    the wrinkles; see FaceLayout. The rest are weights of a WarpDecoder's losses; those that are 0 cost nothing.
     """
 
     steps: _Count = 3000
@@ -151,6 +176,7 @@ class Training(Section):
     masked: Masked | None = None
     reading: Reading = Reading()
     identity: Identity | None = None
+    latent: Latent | None = None
     drawing: Drawing = Drawing()
     card: Card = Card()
 
@@ -164,6 +190,10 @@ class Training(Section):
             raise ValueError("drawing.by_rig: what the rig does is drawn with the rig: give examples.rig, or by_rig: 0")
         if self.drawing.identity and self.identity is None:
             raise ValueError("drawing.identity: somebody must have learnt to tell people apart: give the section identity")
+        if self.latent is not None:
+            halved = 2 ** (len(self.latent.picture_widths) + len(self.latent.widths))
+            if self.examples.side % halved:
+                raise ValueError(f"examples.side must be a multiple of {halved}: the widths of latent halve it so often")
         if len(self.card.data) > len(self.examples.runs):
             raise ValueError("card.data: give at most one text for each of examples.runs")
         return self

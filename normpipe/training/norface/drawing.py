@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from normpipe.batches import Floats, Image
-from normpipe.config import Normalize
-from normpipe.normalizers.norface.decoder import Drawing, draw
 from normpipe.normalizers.norface.pipeline import NorfacePipeline
 from normpipe.training.norface import config, losses
 from normpipe.training.norface.discriminator import Discriminator
+from normpipe.training.norface.drawer import Drawer
 from normpipe.training.norface.examples import ExampleSet
 from normpipe.training.norface.identity import IdentityNet
 from normpipe.training.norface.loop import Batch
@@ -25,12 +24,14 @@ from normpipe.training.norface.seen_mesh import SeenMesh
 from normpipe.training.norface.targets import STRENGTHS, TargetSet
 from normpipe.training.norface.teacher import Teacher
 
-_NOISE = 0.1  # standard deviations, added to codes: readings of unknown faces lie between those of known ones
+CODE_NOISE = 0.1
+"""Standard deviations, added to codes: readings of unknown faces lie between those of known ones."""
+
 _SHOWN = 8
 
 
-class DrawingLosses(nn.Module):
-    """What is trained: the part of the merger behind the code, and the decoder.
+class DrawingLosses(Drawer):
+    """What is trained: the part of the merger behind the code, and a decoder that warps.
 
     Args:
         network: Its parts; the encoder's tokens of the common face are taken here.
@@ -39,30 +40,15 @@ class DrawingLosses(nn.Module):
         identity: Tells people apart; None unless that loss has a weight.
     """
 
-    target: Tensor
-    colour: Tensor
-    alpha: Tensor
-    ground: Tensor
-
     def __init__(
         self, network: NorfacePipeline, weights: config.Drawing, neutral: Floats, identity: IdentityNet | None
     ) -> None:
-        super().__init__()
-        side = int(network.encoder.config["side"])
-        self.merger = network.merger
-        self.decoder = network.decoder
+        super().__init__(network)
         self.judge = Discriminator() if weights.fooling else None
         self.mesh = SeenMesh(neutral) if weights.mesh or weights.aperture else None
         self.encoder = network.encoder if weights.perceived else None
         self.identity = identity if weights.identity else None
         self._weights = weights
-        colour, alpha = network.common_face.layers(side)
-        with torch.no_grad():
-            self.register_buffer("target", network.encoder(network.common_face.picture(side)), persistent=False)
-        self.register_buffer("colour", colour, persistent=False)
-        self.register_buffer("alpha", alpha, persistent=False)
-        ground = torch.tensor(Normalize().background, dtype=torch.float32) / 127.5 - 1
-        self.register_buffer("ground", ground.view(1, 3, 1, 1), persistent=False)
 
     def forward(
         self, passed: Tensor, picture: Tensor, flow: Tensor, light: Tensor, mask: Tensor, points: Tensor
@@ -77,8 +63,8 @@ class DrawingLosses(nn.Module):
             mask: (b, 1, g, g).
             points: (b, 468, 2) landmarks, in sides.
         """
-        drawing, grid, weights = self._drawing(passed), flow.shape[-1], self._weights
-        drawn = self._over_ground(replace(drawing, light=torch.zeros_like(drawing.light)))
+        drawing, grid, weights = self.drawing(passed), flow.shape[-1], self._weights
+        drawn = self.over_ground(replace(drawing, light=torch.zeros_like(drawing.light)))
         found = {
             "flow": weights.flow * losses.covered_error(functional.adaptive_avg_pool2d(drawing.flow, grid), flow, mask),
             "light": weights.light * losses.covered_error(functional.adaptive_avg_pool2d(drawing.light, grid), light, mask),
@@ -92,24 +78,12 @@ class DrawingLosses(nn.Module):
             found["perceived"] = weights.perceived * losses.perceived_error(self.encoder(drawn), self.encoder(picture))
         if self.identity is not None:
             common = self.alpha * self.colour + (1 - self.alpha) * self.ground
-            distance = losses.identity_distance(self.identity(self._over_ground(drawing)), self.identity(common))
+            distance = losses.identity_distance(self.identity(self.over_ground(drawing)), self.identity(common))
             found["identity"] = weights.identity * distance
         if self.judge is not None:
             fooling, telling = self.judge.losses(drawn, picture)
             found["fooling"], found["telling"] = weights.fooling * fooling, telling
         return found
-
-    def pictures(self, passed: Tensor) -> Tensor:
-        """(b, 3, s, s) drawings with their wrinkles, -1 to 1, of what passed (b, 121)."""
-        return self._over_ground(self._drawing(passed))
-
-    def _drawing(self, passed: Tensor) -> Drawing:
-        drawing: Drawing = self.decoder(self.merger.merge(passed, self.target))
-        return drawing
-
-    def _over_ground(self, drawing: Drawing) -> Tensor:
-        colour, alpha = draw(self.colour, self.alpha, drawing)
-        return alpha * colour + (1 - alpha) * self.ground
 
 
 class DrawingTrainee:
@@ -141,14 +115,14 @@ class DrawingTrainee:
         pictures = np.stack([self._targets.picture(int(index)) for index in chosen])
         codes = torch.from_numpy(passed)
         return (
-            codes + _NOISE * torch.randn(codes.shape, generator=generator),
+            codes + CODE_NOISE * torch.randn(codes.shape, generator=generator),
             torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1,
             *(torch.from_numpy(np.stack([getattr(each, name) for each in lessons])) for name in ("flow", "light", "mask")),
             torch.from_numpy(points),
         )
 
 
-def sample_sheet(module: DrawingLosses, examples: ExampleSet, targets: TargetSet) -> Image:
+def sample_sheet(module: Drawer, examples: ExampleSet, targets: TargetSet) -> Image:
     """Eight of the faces that are trained on, in rows: source, and as drawn by now at strength 0, 0.5 and 1; uint8 RGB."""
     per, count = len(STRENGTHS), len(targets.rows)
     shown = np.unique(np.linspace(0, count - 1, min(_SHOWN, count)).astype(np.intp))

@@ -9,6 +9,7 @@ from normpipe.config import Align
 from normpipe.normalizers.norface.common_face import neutral_common_face
 from normpipe.normalizers.norface.decoder import WarpDecoder
 from normpipe.normalizers.norface.encoder import FaceEncoder
+from normpipe.normalizers.norface.generation import FlowDecoder
 from normpipe.normalizers.norface.layout import FaceLayout, measured_numbers
 from normpipe.normalizers.norface.merging import ExpressionMerger
 from normpipe.normalizers.norface.pipeline import NorfacePipeline
@@ -23,7 +24,7 @@ def new_network(training: Training) -> NorfacePipeline:
 
     The common face has twice the examples' side: drawings are made as large.
     """
-    encoder, merger, decoder, drawing = training.encoder, training.merger, training.decoder, training.drawing
+    encoder, merger, drawing = training.encoder, training.merger, training.drawing
     free, own = EXPRESSION_SHAPES, measured_numbers()
     side = training.examples.side
     with torch.random.fork_rng(devices=[]):
@@ -39,7 +40,7 @@ def new_network(training: Training) -> NorfacePipeline:
                 free,
                 own,
             ),
-            WarpDecoder(encoder.dim, decoder.widths, decoder.groups),
+            _new_decoder(training),
         )
     if encoder.from_mesh:
         copy_mesh_stem(parts[0].stem)
@@ -52,3 +53,14 @@ def pictures_of(examples: ExampleSet, rows: NDArray[np.intp]) -> Tensor:
     """(b, 3, side, side) float32 pictures of examples by number, -1 to 1."""
     pictures = np.stack([examples.picture(int(row)) for row in rows])
     return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def _new_decoder(training: Training) -> WarpDecoder | FlowDecoder:
+    dim, warp, flow = training.encoder.dim, training.decoder, training.latent
+    decoder: WarpDecoder | FlowDecoder
+    if flow is None:
+        decoder = WarpDecoder(dim, warp.widths, warp.groups)
+    else:
+        side, steps = training.examples.side, flow.euler_steps
+        decoder = FlowDecoder(dim, side, flow.picture_widths, flow.channels, flow.widths, flow.groups, steps)
+    return decoder

@@ -16,14 +16,17 @@ from normpipe.training.norface.config import Training
 STAGE_FILE = "stage.json"
 RESULT_FILE = "averaged.safetensors"
 
-MASKED, READING, IDENTITY, DRAWING = "masked", "reading", "identity", "drawing"
+MASKED, READING, IDENTITY, LATENT, DRAWING = "masked", "reading", "identity", "latent", "drawing"
 
 _SECTIONS = (
     (MASKED, ("masked",)),
     (READING, ("merger", "reading")),
     (IDENTITY, ("identity",)),
+    (LATENT, ()),
     (DRAWING, ("decoder", "drawing")),
 )
+_OF_TARGETS = ("examples", "by_landmarks", "by_rig", "by_detail")
+"""Keys of the section drawing that say what is drawn, and not how it is learnt."""
 _PATHS = {"runs", "rig"}
 
 
@@ -41,6 +44,9 @@ def stage_fingerprints(training: Training, parts: Sequence[Part]) -> dict[str, F
         known |= flatten({section: document[section]}, "config")
     found = {}
     for name, sections in _SECTIONS:
+        if name == LATENT and training.latent is not None:  # a training without the section is one of before there was any
+            targets = {key: document["drawing"][key] for key in _OF_TARGETS}
+            known |= flatten({"latent": document["latent"], "drawing": targets}, "config")
         for section in sections:
             known |= flatten({section: document[section]}, "config")
         found[name] = Fingerprint(dict(known))

@@ -97,12 +97,8 @@ class Layers:
             (n, n, 3) uint8 RGB.
         """
         size = self.colour.shape[0]
-        places = points * np.float32(size)
-        triangles = np.concatenate([model.eye_triangles, model.skin_triangles, model.mouth_triangles])
-        source, mask = rasterize_flat(places, triangles, _attributes(self.neutral), (size, size))
-        across, down = source[..., 0] * size - 0.5, source[..., 1] * size - 0.5
+        places, across, down, alpha = self._placed(points, model)
         canvas = np.asarray(cv2.remap(self.colour, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
-        alpha = cv2.remap(self.alpha, across, down, cv2.INTER_LINEAR).astype(np.float32) / np.float32(255) * mask
         corners = np.array([[0, 0], [size, 0], [size, size], [0, size]], np.float32)
         crop = np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR), np.uint8)
         face = AlignedFace(crop, landmarks * np.float32(size), np.zeros(3, np.float32), corners)
@@ -111,6 +107,21 @@ class Layers:
         ground = np.full(canvas.shape, Normalize().background, np.uint8)
         whole = cv2.blendLinear(canvas, ground, alpha, 1 - alpha)
         return np.asarray(cv2.resize(whole, image.shape[:2], interpolation=cv2.INTER_AREA), np.uint8)
+
+    def alpha_of(self, points: Floats, side: int, model: MeanFaceModel) -> Floats:
+        """(side, side) float32, 0 to 1: how much of each pixel of `picture` is the face, the rest being background."""
+        *_, alpha = self._placed(points, model)
+        return np.asarray(cv2.resize(alpha, (side, side), interpolation=cv2.INTER_AREA), np.float32)
+
+    def _placed(self, points: Floats, model: MeanFaceModel) -> tuple[Floats, Floats, Floats, Floats]:
+        """Landmarks in pixels; x and y, in the common face, of what each pixel shows, less half a pixel; how much it does."""
+        size = self.colour.shape[0]
+        places = points * np.float32(size)
+        triangles = np.concatenate([model.eye_triangles, model.skin_triangles, model.mouth_triangles])
+        source, mask = rasterize_flat(places, triangles, _attributes(self.neutral), (size, size))
+        across, down = source[..., 0] * size - 0.5, source[..., 1] * size - 0.5
+        alpha = cv2.remap(self.alpha, across, down, cv2.INTER_LINEAR).astype(np.float32) / np.float32(255) * mask
+        return places, across, down, alpha
 
 
 def _attributes(places: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""Everything from a training file to a folder of weights: examples, masked, reading, identity, drawing, the model.
+"""Everything from a training file to a folder of weights: examples, masked, reading, identity, latent, drawing, the model.
 
 Each stage starts from what the one before left on disk, whether that was a moment ago or last week: so a training that was
 stopped at any point and one that was not are the same.
@@ -30,6 +30,7 @@ from torch import nn
 from normpipe.batches import Floats
 from normpipe.engine.lock import locked
 from normpipe.normalizers.mean_face.model import load_model
+from normpipe.normalizers.norface.generation import FlowDecoder
 from normpipe.normalizers.norface.pipeline import NorfacePipeline
 from normpipe.shards.atomic import write_bytes
 from normpipe.synthetic.heads import HeadRig
@@ -38,19 +39,24 @@ from normpipe.training.begun import begin
 from normpipe.training.checkpoints import CHECKPOINTS_FOLDER, loaded, write_tensors
 from normpipe.training.norface.build import Part, build_examples, plan_parts
 from normpipe.training.norface.card import model_card
-from normpipe.training.norface.config import Stage, Training
+from normpipe.training.norface.config import Latent, Stage, Training
+from normpipe.training.norface.drawer import Drawer
 from normpipe.training.norface.drawing import DrawingLosses, DrawingTrainee, sample_sheet
 from normpipe.training.norface.examples import ExampleSet, Kind, read_examples
 from normpipe.training.norface.expected import fit_expected
+from normpipe.training.norface.flow import FlowLosses, FlowTrainee
 from normpipe.training.norface.identity import IdentityLosses, IdentityNet, IdentityTrainee, several_of_each
+from normpipe.training.norface.latent import LatentLosses, LatentTrainee, fit_latents
 from normpipe.training.norface.loop import Directions, Trainee, seed_of, train
 from normpipe.training.norface.masked import MaskedLosses, MaskedTrainee
 from normpipe.training.norface.network import new_network
+from normpipe.training.norface.painted import PaintedSet
 from normpipe.training.norface.reading import ReadingLosses, ReadingTrainee, measured, read_expressions, spreads
 from normpipe.training.norface.rig_mesh import RigMesh
 from normpipe.training.norface.stages import (
     DRAWING,
     IDENTITY,
+    LATENT,
     MASKED,
     READING,
     RESULT_FILE,
@@ -152,7 +158,7 @@ class _Training:
             knower = self._new(IDENTITY, lambda: IdentityLosses(IdentityNet(section.dim), count))
             trained[IDENTITY] = self._stage(IDENTITY, section, IdentityTrainee(knower, examples))
             identity = knower.net
-        trained[DRAWING] = self._drawing(network, examples, (free, own), identity)
+        trained |= self._drawing(network, examples, (free, own), identity)
         return self._model(network, examples, trained)
 
     def _examples(self) -> ExampleSet:
@@ -184,21 +190,39 @@ class _Training:
 
     def _drawing(
         self, network: NorfacePipeline, examples: ExampleSet, codes: tuple[Floats, Floats], identity: IdentityNet | None
-    ) -> Path:
-        section = self._training.drawing
+    ) -> dict[str, Path]:
+        """All that is learnt behind the code."""
+        section, latent, stages = self._training.drawing, self._training.latent, {}
         teacher = Teacher(load_model(), network.layout)
         targets = self._targets(network, examples, codes, teacher)
-        pupil = self._new(DRAWING, lambda: DrawingLosses(network, section, teacher.layout.neutral(), identity))
+        trainee: Trainee
+        if latent is None:
+            pupil = self._new(DRAWING, lambda: DrawingLosses(network, section, teacher.layout.neutral(), identity))
+            trainee = DrawingTrainee(pupil, targets, teacher)
+        else:
+            painted = PaintedSet(targets, teacher, Layers.of(network.common_face, teacher.layout.neutral()))
+            stages[LATENT] = self._latent(network, painted, latent)
+            trainee = FlowTrainee(FlowLosses(network), painted)
         samples = self._out / DRAWING / SAMPLES_FOLDER
 
         def look(step: int, averaged: nn.Module) -> None:
-            assert isinstance(averaged, DrawingLosses)
+            assert isinstance(averaged, Drawer)
             sheet = sample_sheet(averaged, examples, targets)
             _, content = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
             samples.mkdir(exist_ok=True)
             write_bytes(samples / f"step-{step:08d}.png", content.tobytes())
 
-        return self._stage(DRAWING, section, DrawingTrainee(pupil, targets, teacher), look)
+        stages[DRAWING] = self._stage(DRAWING, section, trainee, look)
+        return stages
+
+    def _latent(self, network: NorfacePipeline, painted: PaintedSet, section: Latent) -> Path:
+        decoder = network.decoder
+        assert isinstance(decoder, FlowDecoder), "the section makes it one"
+        colour, alpha = network.common_face.layers(decoder.common.shape[-1])
+        decoder.common.copy_(torch.cat([colour, 2 * alpha - 1], dim=1))
+        folder = self._stage(LATENT, section, LatentTrainee(LatentLosses(decoder, section.prior), painted))
+        fit_latents(decoder, painted)
+        return folder
 
     def _targets(
         self, network: NorfacePipeline, examples: ExampleSet, codes: tuple[Floats, Floats], teacher: Teacher

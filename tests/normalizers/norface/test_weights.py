@@ -64,7 +64,7 @@ def test_a_part_of_another_class(copied):
     refused(copied, r"^weights copy: model_index\.json names no WarpDecoder as decoder; ")
     (copied / INDEX_FILE).write_text(json.dumps(index))
     (copied / "decoder" / CONFIG_FILE).write_text(json.dumps({"_class_name": "AutoencoderKL"}))
-    refused(copied, r"^weights copy: decoder/config\.json is of AutoencoderKL, not of WarpDecoder; ")
+    refused(copied, r"^weights copy: decoder/config\.json is of AutoencoderKL, not of WarpDecoder or FlowDecoder; ")
 
 
 @pytest.mark.parametrize("document", ["[]", "3", "null", "[" * 100_000])

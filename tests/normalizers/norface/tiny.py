@@ -13,6 +13,7 @@ from normpipe.config import Align, Detect, Execution, Normalize, Pipeline  # noq
 from normpipe.normalizers.norface.common_face import neutral_common_face  # noqa: E402
 from normpipe.normalizers.norface.decoder import WarpDecoder  # noqa: E402
 from normpipe.normalizers.norface.encoder import FaceEncoder  # noqa: E402
+from normpipe.normalizers.norface.generation import FlowDecoder  # noqa: E402
 from normpipe.normalizers.norface.layout import FaceLayout, measured_numbers  # noqa: E402
 from normpipe.normalizers.norface.merging import ExpressionMerger  # noqa: E402
 from normpipe.normalizers.norface.normalizer import Norface  # noqa: E402
@@ -37,6 +38,16 @@ def tiny(trained: bool = True, dim: int = 16, **shares: float) -> NorfacePipelin
     for part in (encoder, merger, decoder):
         part.eval().requires_grad_(False)  # as from_pretrained leaves them: kernels differ with it
     return NorfacePipeline(encoder, merger, decoder, neutral_common_face(64), layout(**shares))
+
+
+def generating(dim: int = 16) -> NorfacePipeline:
+    """The same with a decoder that generates, of which no layer does nothing."""
+    network = tiny(dim=dim)
+    decoder: FlowDecoder = FlowDecoder(dim, 32, picture_widths=(16, 8), channels=2, widths=(8, 16), groups=4, steps=3)
+    for last in (decoder.unet.conv_out, decoder.autoencoder.decoder.conv_out):
+        torch.nn.init.normal_(last.weight, std=0.3)
+    decoder.eval().requires_grad_(False)
+    return NorfacePipeline(network.encoder, network.merger, decoder, network.common_face, network.layout)
 
 
 def layout(**options: float) -> FaceLayout:

@@ -24,6 +24,19 @@ torch.set_num_threads(1)
 NOTHING = np.zeros(121, np.float32)
 """The code of a face without expression."""
 
+LATENT: dict[str, object] = {
+    "steps": 6,
+    "batch": 4,
+    "log_every": 1,
+    "checkpoint_every": 2,
+    "picture_widths": [16, 8],
+    "channels": 2,
+    "widths": [8, 16],
+    "groups": 4,
+    "euler_steps": 3,
+}
+"""The section of a training whose decoder generates."""
+
 
 def training(run_folder: Path, **sections: object) -> Training:
     """A network of a few thousand weights on the photos of a run; sections are put into those of the default."""

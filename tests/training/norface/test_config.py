@@ -31,7 +31,9 @@ def test_the_tiny_file_spells_out_every_default():
             assert set(document[name]) == set(section)
 
 
-@pytest.mark.parametrize(("size", "millions"), [("tiny", (4.25, 4.35)), ("small", (13, 14)), ("base", (135, 145))])
+@pytest.mark.parametrize(
+    ("size", "millions"), [("tiny", (4.25, 4.35)), ("flow", (4.9, 5.0)), ("small", (13, 14)), ("base", (135, 145))]
+)
 def test_networks_are_as_large_as_their_files_say(size, millions):
     torch = pytest.importorskip("torch", reason="the package torch is not installed")
     pytest.importorskip("accelerate", reason="the package accelerate is not installed")
@@ -54,6 +56,10 @@ def test_networks_are_as_large_as_their_files_say(size, millions):
         ("reading.log_every=7", "checkpoint_every must be a multiple of log_every"),
         ("merger.heads=5", "merger.heads must divide encoder.dim"),
         ("card.data=[a, b]", "at most one text for each of examples.runs"),
+        ("latent.euler_steps=0", "latent.euler_steps: Input should be greater than or equal to 1"),
+        ("latent.widths=[12, 24]", "groups must divide every width"),
+        ("latent.picture_widths=[12, 24]", "groups must divide every width"),
+        ("latent.widths=[8, 8, 8, 8, 8, 8]", "examples.side must be a multiple of 256: the widths of latent halve it so often"),
         ("masked.hidden=1", "masked.hidden: Input should be less than 1"),
     ],
 )

@@ -20,8 +20,9 @@ from safetensors.numpy import load_file
 
 from normpipe.errors import IncompatibleRunError, UsageError
 
-from .small import torch, trained, training, written
+from .small import LATENT, torch, trained, training, written
 
+from normpipe.normalizers.norface.generation import FlowDecoder  # isort: skip
 from normpipe.normalizers.norface.pipeline import NorfacePipeline  # isort: skip
 from normpipe.training.norface.examples import read_examples  # isort: skip
 from normpipe.training.norface.reading import measured, spreads  # isort: skip
@@ -130,9 +131,67 @@ def test_two_trainings_with_one_seed_are_the_same_and_a_second_call_does_nothing
     assert content(begun) == content(out)
 
 
+@pytest.fixture(scope="module")
+def whole_flow(whole, run_folder, tmp_path_factory):
+    """A training with a decoder that generates, from the same examples."""
+    out = tmp_path_factory.mktemp("flow") / "out"
+    shutil.copytree(whole[0] / "examples", out / "examples")
+    trained(training(run_folder, latent=LATENT), out)
+    return out
+
+
+def test_a_flow_becomes_a_network_too(whole, whole_flow, portraits):
+    network = NorfacePipeline.from_pretrained(whole_flow / "model")
+    assert isinstance(network.decoder, FlowDecoder)
+    face = next(portraits.faces(0, 1)).face
+    one, same = network([face], 0.5)[0], network([face], 0.5)[0]
+    assert one.shape == (256, 256, 3)
+    assert (one == same).all()
+    latent, drawing = (load_file(whole_flow / stage / RESULT_FILE) for stage in ("latent", "drawing"))
+    name = "decoder.autoencoder.decoder.conv_out.weight"
+    assert np.array_equal(latent[name], drawing[name]), "drawing leaves the latents as they are"
+    for key in ("middle", "spread"):
+        written = drawing[f"decoder.{key}"].astype(np.float16).astype(np.float32)
+        assert np.array_equal(getattr(network.decoder, key).numpy(), written)
+        assert (written != 0).all()
+    assert set(curve(whole_flow, "latent")[-1]) == {"step", "picture", "prior"}
+    assert set(curve(whole_flow, "drawing")[-1]) == {"step", "end"}
+    card = (whole_flow / "model" / "README.md").read_text()
+    assert "| latent | 6 |" in card
+    assert "euler_steps: 3" in card
+
+
+def test_both_kinds_of_decoder_share_what_is_before_them(whole, whole_flow):
+    """Who has the one need not read or draw targets again for the other."""
+    shared = ("examples/", "reading/", "targets/")
+    warp, flow = (
+        {path: digest for path, digest in content(out).items() if path.startswith(shared)} for out in (whole[0], whole_flow)
+    )
+    assert warp == flow
+
+
+def test_two_flows_with_one_seed_are_the_same(whole_flow, begun, run_folder):
+    trained(training(run_folder, latent=LATENT), begun)
+    assert content(begun) == content(whole_flow)
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
+        ({"latent": {**LATENT, "prior": 1}}, r"its stage latent was begun otherwise: latent.prior: 0.001 -> 1.0"),
+        ({"drawing": {"by_detail": 1}}, r"its stage latent was begun otherwise: drawing.by_detail: 0.5 -> 1.0"),
+        ({"drawing": {"steps": 9}}, r"its stage drawing was begun otherwise: drawing.steps: 6 -> 9"),
+    ],
+)
+def test_latents_are_of_the_targets_and_not_of_how_drawing_is_learnt(whole_flow, run_folder, change, told):
+    with pytest.raises(IncompatibleRunError, match=told):
+        trained(training(run_folder, **{"latent": LATENT, **change}), whole_flow)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"latent": LATENT}, r"stage drawing was begun otherwise: latent.average: absent -> 0.998; latent.batch: absent -> 4"),
         ({"reading": {"steps": 7}}, r"^out: its stage reading was begun otherwise: reading.steps: 6 -> 7; change that back"),
         ({"drawing": {"flow": 1, "light": 1}}, r"stage drawing was begun otherwise: drawing.flow: 100.0 -> 1.0; drawing.light"),
         ({"seed": 3}, "stage reading was begun otherwise: seed: 0 -> 3"),
@@ -215,6 +274,26 @@ def test_a_training_that_was_killed_twice_is_one_that_was_not(begun, run_folder,
     assert not [line for line in said if line.startswith("reading ")], "what is done is not done again"
     assert content(begun) == content(whole)
     assert len(curve(begun, "drawing")) == 24
+
+
+@pytest.mark.slow
+def test_a_flow_that_was_killed_twice_is_one_that_was_not(begun, run_folder, tmp_path):
+    long = {"steps": 120, "checkpoint_every": 5, "log_every": 5}
+    one = training(run_folder, latent={**LATENT, **long}, drawing=long)
+    whole = tmp_path / "whole"
+    shutil.copytree(begun / "examples", whole / "examples")
+    trained(one, whole)
+    file = written(one, tmp_path / "training.yaml")
+    killed_after("latent", file, begun)
+    killed_after("drawing", file, begun)
+    said = []
+    trained(one, begun, said)
+    assert not [line for line in said if line.startswith("latent ")], "what is done is not done again"
+    assert content(begun) == content(whole)
+    first, *_, last = curve(begun, "latent")
+    assert last["picture"] < first["picture"]
+    first, *_, last = curve(begun, "drawing")
+    assert last["end"] < 0.9 * first["end"]
 
 
 @pytest.mark.slow
