@@ -7,6 +7,7 @@ from .small import LATENT, generator, teacher_of, torch, training
 
 from normpipe.training.norface.drawing import sample_sheet  # isort: skip
 from normpipe.training.norface.flow import FlowLosses, FlowTrainee  # isort: skip
+from normpipe.training.norface.latent import fit_latents  # isort: skip
 from normpipe.training.norface.network import new_network  # isort: skip
 from normpipe.training.norface.painted import PaintedSet  # isort: skip
 from normpipe.training.norface.targets import STRENGTHS, build_targets, read_targets  # isort: skip
@@ -78,3 +79,18 @@ def test_who_knows_the_end_loses_nothing(losses, painted, monkeypatch):
 
     monkeypatch.setattr(losses.decoder, "end", end)
     assert float(losses(codes, pictures, noise, time)["end"]) == 0
+
+
+def test_ends_are_learnt(losses, painted):
+    fit_latents(losses.decoder, painted)
+    trainee = FlowTrainee(losses, painted)
+    batch = trainee.batch(np.arange(9), generator())
+    optimizer = torch.optim.Adam([weight for weights, _ in trainee.paces() for weight in weights], 1e-2)
+    found = []
+    for _ in range(60):
+        loss = losses(*batch)["end"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        found.append(float(loss.detach()))
+    assert found[-1] < 0.5 * found[0]

@@ -292,8 +292,6 @@ def test_a_flow_that_was_killed_twice_is_one_that_was_not(begun, run_folder, tmp
     assert content(begun) == content(whole)
     first, *_, last = curve(begun, "latent")
     assert last["picture"] < first["picture"]
-    first, *_, last = curve(begun, "drawing")
-    assert last["end"] < 0.9 * first["end"]
 
 
 @pytest.mark.slow
