@@ -12,11 +12,8 @@ from pydantic import ValidationError
 from normpipe.config import FacePolicy, Pipeline, load_pipeline
 from normpipe.errors import UsageError
 
-PIPELINES = sorted(
-    path
-    for path in (Path(__file__).resolve().parents[1] / "pipelines").glob("*.yaml")
-    if not path.name.startswith(("train-", "classify-"))
-)
+FOLDER = Path(__file__).resolve().parents[1] / "pipelines"
+PIPELINES = sorted(path for path in FOLDER.glob("*.yaml") if not path.name.startswith(("train-", "classify-")))
 
 
 @pytest.fixture
