@@ -6,7 +6,8 @@ import numpy as np
 from normpipe.audit.groups import Floats
 from normpipe.batches import Image
 
-_SIDE = 128
+HOG_SIDE = 128
+"""Pixels of the side at which gradients are taken."""
 
 
 def hog_features(image: Image) -> Floats:
@@ -18,5 +19,5 @@ def hog_features(image: Image) -> Floats:
     """
     from skimage.feature import hog
 
-    grey = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+    grey = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (HOG_SIDE, HOG_SIDE), interpolation=cv2.INTER_AREA)
     return np.asarray(hog(grey, orientations=8, pixels_per_cell=(12, 12), cells_per_block=(2, 2)), np.float32)

@@ -74,7 +74,7 @@ class Coverage:
     Attributes:
         rows: Rows that take part: of its data sets, with a label of its own.
         unlabelled: Rows of its data sets without one.
-        others: Rows of other data sets.
+        others: Rows of other data sets, or of splits that it leaves out.
         listed: Subjects of its lists, 0 without lists.
         missing: Of these, subjects without a row that takes part.
         unlisted: Subjects of the data that its lists do not have.
@@ -257,9 +257,10 @@ def _amounts(truth: Targets) -> Doubles:
 
 
 def _taking_part(protocol: Protocol, rows: Rows, truth: Targets) -> tuple[Mask, Mask]:
-    """(n,) rows of the protocol's data sets, and those of them with a known label."""
+    """(n,) rows of the protocol's data sets and splits, and those of them with a known label."""
     names = protocol.datasets or [""]
-    member = np.asarray(np.logical_or.reduce([_of_dataset(protocol, rows, name) for name in names]), np.bool_)
+    of_them = np.asarray(np.logical_or.reduce([_of_dataset(protocol, rows, name) for name in names]), np.bool_)
+    member = of_them & ~np.isin(rows.splits, protocol.leave_out_splits)
     return member, member & truth.known.any(axis=1)
 
 
@@ -286,7 +287,7 @@ def _refuse_misfit(protocol: Protocol, rows: Rows, taking: Mask, found: Coverage
     named = " or ".join(protocol.datasets)
     if not found.rows:
         data = f"of the data set {named} " if named else ""
-        others = f"; {found.others} rows are of others (the column dataset says which)" if found.others else ""
+        others = f"; {found.others} rows are of others (columns dataset and split say which)" if found.others else ""
         raise UsageError(f"{protocol.name}: no row {data}is annotated with {protocol.task}{others}")
     nameless = int((rows.subjects[taking] == UNKNOWN).sum())
     if nameless and protocol.splits is None:

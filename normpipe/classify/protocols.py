@@ -82,6 +82,7 @@ class Protocol(Section):
         note: What there is to know about it.
         datasets: Data sets whose rows take part, by the word in the column dataset; case and punctuation do not matter, and
             rows without a word are the only one's. Empty for all rows.
+        leave_out_splits: Words of the column split whose rows take no part.
         parts: Subjects of each part.
         folds: The part that each fold tests; the other parts train.
         splits: One fold, by the column split.
@@ -101,6 +102,7 @@ class Protocol(Section):
     sources: tuple[Annotated[str, Field(pattern="^https://")], ...] = ()
     note: str = ""
     datasets: Mapping[_Dataset, Reading] = {}
+    leave_out_splits: tuple[_Word, ...] = ()
     parts: Mapping[_Name, _Words] | None = None
     folds: Mapping[_Name, _Name] | None = None
     splits: Splits | None = None

@@ -7,6 +7,7 @@ themselves is looked at without torch, so that the process that plans a predicti
 
 import hashlib
 import json
+import math
 import re
 import shutil
 from collections.abc import Mapping
@@ -215,6 +216,14 @@ def load_classifier(where: str | Path) -> tuple["Network", SavedClassifier]:
     network.load_state_dict(state)
     network.eval().requires_grad_(requires_grad=False)
     return network, classifier
+
+
+def parameter_count(folder: Path) -> int:
+    """How many numbers the network of a folder has learnt; errors as of classifier_folder."""
+    from safetensors import safe_open
+
+    with safe_open(classifier_folder(folder) / WEIGHTS_FILE, framework="numpy") as weights:
+        return sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118 (no mapping)
 
 
 def _check_state(state: Mapping[str, "Tensor"], expected: Mapping[str, "Tensor"], name: str) -> None:

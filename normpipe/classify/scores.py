@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from normpipe.audit.document import rounded
 from normpipe.audit.figures import Json, document
-from normpipe.audit.groups import Doubles, Floats, Groups, Indices, Names
+from normpipe.audit.groups import Doubles, Floats, Groups, Indices, Mask, Names
 from normpipe.audit.intervals import FEWEST_PEOPLE, Bootstrap, Statistic, percentiles, resampled
 from normpipe.classify.labels import LabelSpace, Targets, Task
 from normpipe.classify.metrics import METRICS, THRESHOLD, Metric, confusion, mean_of_known, metric_statistic
@@ -20,6 +21,9 @@ from normpipe.errors import NormpipeError
 
 WHOLE = "all"
 """Name of the fold where rows are not judged by folds."""
+
+_SAME = 1e-12
+"""Differences apart by less are the same: the order of sums differs."""
 
 _MOST_PEOPLE = 500
 """More are drawn in so many random groups, which are as independent as they are; it bounds memory, not what is measured."""
@@ -162,6 +166,78 @@ def differences(
     people = _people(judged.units, bootstrap)
     one, other = (_statistic(space, each, judged, people, threshold) for each in (predictions, minus))
     return _scores(space, lambda drawn: one(drawn) - other(drawn), judged, people, bootstrap)
+
+
+def exchange_test(
+    space: LabelSpace,
+    predictions: Sequence[Floats],
+    minus: Sequence[Floats],
+    judged: Judged,
+    *,
+    threshold: float = THRESHOLD,
+    bootstrap: Bootstrap,
+) -> dict[Metric, float | None]:
+    """How often chance alone makes a difference as large as that of two classifiers, in the mean over labels of each metric.
+
+    If it made no difference which of the two said what, then it would make none to exchange them for some people: the share of
+    random exchanges that make a difference as large, to either side, is the p value. Unlike an interval it does not ask how
+    another sample of people would come out, but whether these could come out so.
+
+    Args:
+        space: Task and labels.
+        predictions: (n, C) of each repetition of the one.
+        minus: (n, C) of each repetition of the other; where one has a single repetition, that stands for all.
+        judged: n rows, at least one.
+        threshold: For action units.
+        bootstrap: How many exchanges, and their seed.
+
+    Returns:
+        0 to 1, at least 1 / (draws + 1); None where the metric cannot be measured.
+
+    Raises:
+        NormpipeError: a prediction is not a finite number.
+
+    Source: Good, Permutation, Parametric and Bootstrap Tests of Hypotheses, 2005, section 3.7 (matched pairs).
+    """
+    people = _people(judged.units, None)
+    doubled = Judged(
+        Targets(*(np.concatenate([each, each]) for each in (judged.truth.values, judged.truth.known, judged.truth.weights))),
+        np.concatenate([np.char.add(side, people.index.astype(np.str_)) for side in ("a", "b")]),
+        None if judged.folds is None else np.concatenate([judged.folds, judged.folds]),
+    )
+    repetitions = max(len(predictions), len(minus))
+    one, other = (list(each) * (repetitions if len(each) == 1 else 1) for each in (predictions, minus))
+    stacked = [np.concatenate([first, second]) for first, second in zip(one, other, strict=True)]
+    groups = Groups.of(doubled.units)
+    statistic = _statistic(space, stacked, doubled, groups, threshold)
+    side = np.array([name[0] == "b" for name in groups.names])
+    person = np.array([int(name[1:]) for name in groups.names])
+
+    def difference(exchanged: Mask) -> Doubles:
+        ours = side == exchanged[person]
+        return (statistic(ours.astype(np.float64)) - statistic((~ours).astype(np.float64)))[:, -1]
+
+    random = np.random.default_rng(bootstrap.seed)
+    with threadpool_limits(1):
+        observed = difference(np.zeros(len(people), np.bool_))
+        drawn = np.stack([difference(random.random(len(people)) < 0.5) for _ in range(bootstrap.draws)])
+    as_large = (np.abs(drawn) >= np.abs(observed) - _SAME).sum(axis=0)
+    return {
+        metric: float((count + 1) / (bootstrap.draws + 1)) if np.isfinite(value) else None
+        for metric, value, count in zip(METRICS[space.task], observed, as_large, strict=True)
+    }
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """Chances (p values) of several comparisons at once, in their order: in 19 of 20 such sets none is below 0.05 by chance.
+
+    Source: Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6, 1979.
+    """
+    found, highest = [0.0] * len(values), 0.0
+    for place, number in enumerate(sorted(range(len(values)), key=values.__getitem__)):
+        highest = max(highest, min(1.0, (len(values) - place) * values[number]))
+        found[number] = highest
+    return found
 
 
 def score_json(found: Evaluation | dict[Metric, Score]) -> Json:

@@ -42,7 +42,7 @@ from normpipe.training.pace import cycle
 
 AVERAGES_FOLDER = "averaged"
 
-_EPOCH = "epoch"
+EPOCH = "epoch"
 _BETAS = (0.9, 0.98)
 _LARGEST_GRADIENT = 1.0
 _FALLING = frozenset({Metric.MSE, Metric.MAE})
@@ -103,7 +103,7 @@ class Lesson:
     def best_epoch(self, until: int = _EVER) -> int | None:
         """The first one that is best on the validation rows, of those that end with a step or before; None without a value."""
         lines = curve_lines(self.folder / CURVE_FILE, until)
-        values = [(int(line[_EPOCH] or 0), line[VALIDATION]) for line in lines if VALIDATION in line]
+        values = [(int(line[EPOCH] or 0), line[VALIDATION]) for line in lines if VALIDATION in line]
         sign = -1 if self.material.protocol.metric in _FALLING else 1
         known = [(sign * value, -epoch) for epoch, value in values if value is not None]
         return -max(known)[1] if known else None
@@ -194,7 +194,7 @@ class _Fit:
                     raise UsageError(
                         f"{self._lesson.fold.name}: the losses are no numbers at step {step}: lower the learning_rate"
                     )
-                self._note(step, {_EPOCH: epoch + 1, **line})
+                self._note(step, {EPOCH: epoch + 1, **line})
                 told = "  ".join(f"{name} {value:.4f}" for name, value in line.items())
                 self._say(epoch, f"step {done}/{length}  {told}")
             if done % training.checkpoint_every == 0 and done < length and self._ranks.main:
@@ -231,7 +231,7 @@ class _Fit:
             found = lesson.read(cast("Network", self._averaged.module), self._watched, rows)
             value = _value(lesson, found, rows) if self._ranks.main else None
         step = (epoch + 1) * len(self._loader)
-        self._note(step, {_EPOCH: epoch + 1, VALIDATION: value})
+        self._note(step, {EPOCH: epoch + 1, VALIDATION: value})
         if value is not None:
             self._say(epoch, f"{VALIDATION} {lesson.material.protocol.metric} {value:.4f}")
         if self._ranks.main:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from normpipe.cli.ablate import ablate
 from normpipe.cli.predict import predict
 from normpipe.engine.signals import Interrupted, interruptible
 from normpipe.engine.threads import limit_environment
@@ -33,6 +34,7 @@ def classify() -> None:
     """Classifiers: train networks that read action units, emotions, valence and arousal from pairs, and let them predict."""
 
 
+classify.add_command(ablate)
 classify.add_command(predict)
 
 
@@ -64,6 +66,3 @@ def train(*, config: Path, out: Path, settings: tuple[str, ...], fold: str | Non
     except Interrupted as stop:
         click.echo("interrupted; the same command resumes the training", err=True)
         sys.exit(stop.exit_code)
-
-
-classify.add_command(predict)

@@ -33,11 +33,11 @@ class CurveFile:
             file.write(json.dumps({STEP: step, **line}) + "\n")
 
 
-def curve_lines(path: Path, until: int) -> list[dict[str, float | None]]:
-    """The lines up to a step; none where there is no file."""
+def curve_lines(path: Path, until: int | None = None) -> list[dict[str, float | None]]:
+    """The lines up to a step, or all; none where there is no file."""
     return [json.loads(line) for line in _written(path, until)]
 
 
-def _written(path: Path, until: int) -> list[str]:
+def _written(path: Path, until: int | None) -> list[str]:
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    return [line for line in lines if line.endswith("\n") and json.loads(line)[STEP] <= until]
+    return [line for line in lines if line.endswith("\n") and (until is None or json.loads(line)[STEP] <= until)]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from normpipe.audit.intervals import Bootstrap
 from normpipe.classify.labels import LabelSpace, Targets, Task
 from normpipe.classify.metrics import METRICS, Metric
-from normpipe.classify.scores import Estimate, Judged, Score, differences, evaluate, score_json
+from normpipe.classify.scores import Estimate, Judged, Score, differences, evaluate, exchange_test, holm, score_json
 from normpipe.errors import NormpipeError
 from tests.classify.factories import known_targets
 
@@ -206,3 +206,53 @@ def test_predictions_that_are_no_numbers_end_with_a_line():
     scores[[1, 4], 0] = np.nan
     with pytest.raises(NormpipeError, match="predictions of 2 rows are no finite numbers"):
         evaluate(UNITS, [scores], judged)
+
+
+def test_classifiers_that_are_alike_could_be_exchanged():
+    judged, scores = detected()
+    assert exchange_test(UNITS, [scores], [scores], judged, bootstrap=FEW) == dict.fromkeys(METRICS[Task.AU], 1.0)
+
+
+def test_a_difference_that_every_person_shows_is_no_chance():
+    judged, scores = detected(count=20)
+    truth = judged.truth.values
+    chances = exchange_test(UNITS, [truth * 0.9 + 0.05], [scores], judged, bootstrap=FEW)
+    assert chances[Metric.F1] == pytest.approx(1 / 101)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**31))
+def test_which_of_two_classifiers_is_first_makes_no_difference(seed):
+    judged, scores = detected(seed=seed, count=6, rows=6)
+    other = np.random.default_rng(seed).permuted(scores, axis=0)
+    first, second = (
+        exchange_test(UNITS, [one], [two], judged, bootstrap=Bootstrap(draws=20))
+        for one, two in ((scores, other), (other, scores))
+    )
+    assert first == second
+
+
+def test_a_classifier_of_one_repetition_is_held_against_several():
+    judged, scores = detected()
+    other = np.random.default_rng(1).permuted(scores, axis=0)
+    assert exchange_test(UNITS, [scores] * 3, [other], judged, bootstrap=FEW) == exchange_test(
+        UNITS, [scores], [other], judged, bootstrap=FEW
+    )
+
+
+def test_chance_alone_is_seldom_found_surprising():
+    """Of predictions that differ by noise alone, p is below 0.2 in about a fifth."""
+    small = 0
+    for seed in range(60):
+        judged, scores = detected(seed=seed, count=10, rows=6)
+        random = np.random.default_rng(seed)
+        one, two = (np.clip(scores + random.normal(0, 0.2, scores.shape), 0, 1).astype(np.float32) for _ in range(2))
+        chance = exchange_test(UNITS, [one], [two], judged, bootstrap=Bootstrap(draws=50, seed=seed))[Metric.F1]
+        small += chance is not None and chance <= 0.2
+    assert 3 <= small <= 24
+
+
+def test_holm_corrects_the_smallest_most_and_keeps_the_order():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []

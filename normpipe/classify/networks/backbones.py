@@ -65,14 +65,18 @@ class Backbone(nn.Module):
 class ConvNet(Backbone):
     """A small residual network (https://arxiv.org/abs/1512.03385) with GroupNorm (https://arxiv.org/abs/1803.08494).
 
+    The mean of all places forgets where something was seen, and in aligned faces that is half of what is to be known: so the
+    last maps are taken together cell by cell, and a layer weighs them.
+
     Args:
         patch: Side of the first convolution, and its stride.
         widths: Channels of each stage; every stage but the first halves the resolution.
+        cells: Along each side of the last maps.
         depth: Blocks per stage.
         drop_path: Share of the last block's branches that is dropped; of earlier ones less, in proportion.
     """
 
-    def __init__(self, patch: int, widths: Sequence[int], depth: int, drop_path: float) -> None:
+    def __init__(self, patch: int, widths: Sequence[int], cells: int, depth: int, drop_path: float) -> None:
         super().__init__(widths[-1])
         self.enter = nn.Sequential(nn.Conv2d(3, widths[0], patch, patch, bias=False), group_norm(widths[0]), nn.ReLU())
         rates = _rates(drop_path, depth * len(widths))
@@ -83,14 +87,15 @@ class ConvNet(Backbone):
                 stride = 2 if stage and not number else 1
                 self.blocks.append(_Residual(before, width, stride, rates[len(self.blocks)]))
                 before = width
+        self.cells = nn.AdaptiveAvgPool2d(cells)
+        self.leave = nn.Linear(before * cells**2, before)
 
     def forward(self, pictures: Tensor, keys: Tensor | None) -> Features:
         """See Backbone."""
         maps = self.enter(pictures)
         for number, block in enumerate(self.blocks):
             maps = block(maps, part_keys(keys, number))
-        tokens = maps.flatten(2).transpose(1, 2)
-        return Features(tokens, tokens.mean(dim=1))
+        return Features(maps.flatten(2).transpose(1, 2), self.leave(self.cells(maps).flatten(1)))
 
 
 class SmallViT(Backbone):
@@ -173,7 +178,7 @@ def build_backbone(options: BackboneOptions, side: int) -> Backbone:
     """
     match options:
         case ConvNetOptions():
-            return ConvNet(options.patch, options.widths, options.depth, options.drop_path)
+            return ConvNet(options.patch, options.widths, options.cells, options.depth, options.drop_path)
         case VitOptions():
             return SmallViT(side, options.patch, options.stem, options.dim, options.depth, options.heads, options.drop_path)
         case NormalizerEncoderOptions():

@@ -33,6 +33,7 @@ class ConvNetOptions(Section):
     kind: Literal["convnet"] = "convnet"
     patch: _Count = 4
     widths: Annotated[tuple[_Count, ...], Field(min_length=1)] = (24, 48, 96)
+    cells: _Count = 6
     depth: _Count = 1
     drop_path: _Share = 0.0
 

@@ -30,7 +30,21 @@ def test_features_are_by_place_and_of_the_whole(options, kind, width, tokens):
     features = backbone(pictures(3)[:, 0], None)
     assert features.tokens.shape == (3, tokens, width)
     assert features.pooled.shape == (3, width)
+
+
+@pytest.mark.parametrize("options", [VIT, ENCODER])
+def test_transformers_are_pooled_by_the_mean_of_their_tokens(options):
+    features = build_backbone(options, 32).eval()(pictures(3)[:, 0], None)
     torch.testing.assert_close(features.pooled, features.tokens.mean(1))
+
+
+def test_a_convnet_knows_where_it_has_seen_something():
+    """The mean over places would be the same for a picture and its mirror image, if the maps were mirrored, too."""
+    backbone = build_backbone(CONVNET, 32).eval()
+    maps = torch.rand(2, 12, 4, 4)
+    weighed = backbone.leave(backbone.cells(maps).flatten(1))
+    mirrored = backbone.leave(backbone.cells(maps.flip(3)).flatten(1))
+    assert (weighed - mirrored).abs().min() > 1e-4
 
 
 def test_tokens_are_row_by_row():
