@@ -1,6 +1,7 @@
 """ablation.json: what every variant of an ablation is worth, what it has over others, and how its trainings went.
 
-    protocol, metric, left_out, seeds, rows, people
+    protocol, task, labels, metric, left_out, seeds, draws, rows, people, folds
+    order      names of the variants, then of the floors: keys of a JSON file are sorted
     variants   by name: changes, parameters, trainings, evaluation (over all seeds), by_seed, curve, experts, regions
     floors     by name: sees (the variant whose pictures), evaluation
     contrasts  variant, minus, scores (differences), p, and holm (of the protocol's metric, over all contrasts)
@@ -60,6 +61,7 @@ def ablation_document(ablation: Ablation, material: Material, out: Path) -> Docu
         "format_version": FORMAT_VERSION,
         "protocol": material.protocol.name,
         "task": material.protocol.task.value,
+        "labels": list(material.protocol.space.names),
         "metric": material.protocol.metric.value,
         "left_out": {reason.value: count for reason, count in material.shards.left_out.items()},
         "seeds": list(next(iter(ablation.variants.values())).trainings),
@@ -67,6 +69,7 @@ def ablation_document(ablation: Ablation, material: Material, out: Path) -> Docu
         "rows": at(whole, "rows"),
         "people": at(whole, "people"),
         "folds": {fold.name: {"train": len(fold.train), "test": len(fold.test)} for fold in folds},
+        "order": [*ablation.variants, *ablation.floors],
         "variants": {
             name: {"evaluation": evaluations[name], **_training(variant, said[name], material, judged, out)}
             for name, variant in ablation.variants.items()

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 from normpipe.audit.document import Document, at, entries, items
 from normpipe.audit.figures import Json
+from normpipe.classify.labels import Task
+from normpipe.classify.metrics import METRICS
 
 _WORDS = {
     "f1": "F1", "balanced_f1": "F1 (balanced)", "auc": "AUC", "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy",
@@ -59,13 +61,12 @@ def word(metric: str) -> str:
 
 def compared_things(ablation: Document) -> Iterator[tuple[str, Json]]:
     """Names and figures of variants, then of floors."""
-    yield from entries(ablation, "variants")
-    yield from entries(ablation, "floors")
+    both = dict(entries(ablation, "variants")) | dict(entries(ablation, "floors"))
+    yield from ((str(name), both[str(name)]) for name in items(ablation, "order"))
 
 
 def _scores(ablation: Document, metric: str) -> Iterator[str]:
-    first = next(compared_things(ablation))[1]
-    others = [name for name, _ in entries(first, "evaluation", "scores") if name != metric]
+    others = [name.value for name in METRICS[Task(str(at(ablation, "task")))] if name.value != metric]
     heads = ["variant", "parameters", "epochs, best", _WORDS[metric], "by seed", *(_WORDS[name] for name in others)]
     yield _line(heads)
     yield _line(["---"] * len(heads))
@@ -104,19 +105,20 @@ def _signed(score: Json) -> str:
 
 def _labels(ablation: Document, metric: str) -> Iterator[str]:
     first = next(compared_things(ablation))[1]
-    known = dict(entries(first, "evaluation", "positive")) or dict(entries(first, "evaluation", "known"))
-    yield _line(["variant", *(f"{name} ({count})" for name, count in known.items())])
-    yield _line(["---"] * (len(known) + 1))
+    counts = at(first, "evaluation", "positive") or at(first, "evaluation", "known")
+    labels = [str(label) for label in items(ablation, "labels")]
+    yield _line(["variant", *(f"{label} ({at(counts, label)})" for label in labels)])
+    yield _line(["---"] * (len(labels) + 1))
     for name, found in compared_things(ablation):
         own = at(found, "evaluation", "scores", metric, "by_label")
-        yield _line([name, *(number(at(own, label)).split(" ")[0] for label in known)])
+        yield _line([name, *(number(at(own, label)).split(" ")[0] for label in labels)])
 
 
 def _experts(ablation: Document) -> Iterator[str]:
     """Mean share of every expert; nothing where no variant has any."""
     used = [
         (name, mixture, [share for share in shares if isinstance(share, float)])
-        for name, found in entries(ablation, "variants")
+        for name, found in compared_things(ablation)
         for mixture, shares in entries(found, "experts")
         if isinstance(shares, list)
     ]

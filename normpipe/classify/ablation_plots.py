@@ -17,7 +17,7 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from normpipe.audit.document import Document, at, entries, items
+from normpipe.audit.document import Document, at, items
 from normpipe.audit.figures import Json
 from normpipe.classify.ablation_page import compared_things, word
 from normpipe.shards.atomic import write_bytes
@@ -87,7 +87,7 @@ def _contrasts(ablation: Document) -> Figure | None:
 
 
 def _curves(ablation: Document) -> Figure | None:
-    curves = [(name, _numbers(items(found, "curve"))) for name, found in entries(ablation, "variants")]
+    curves = [(name, _numbers(items(found, "curve"))) for name, found in compared_things(ablation)]
     known = [(name, values) for name, values in curves if values]
     if not known:
         return None
@@ -106,7 +106,7 @@ def _confusion(ablation: Document) -> Figure | None:
     known = [(name, np.array(table, np.float64)) for name, table in tables if table]
     if not known:
         return None
-    labels = [name for name, _ in entries(next(compared_things(ablation))[1], "evaluation", "known")]
+    labels = [str(label) for label in items(ablation, "labels")]
     figure, grid = _tiles(len(known))
     for axes, (name, table) in zip(grid, known, strict=False):
         shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
@@ -123,7 +123,7 @@ def _confusion(ablation: Document) -> Figure | None:
 
 
 def _regions(ablation: Document) -> Figure | None:
-    maps = [(name, items(found, "regions")) for name, found in entries(ablation, "variants")]
+    maps = [(name, items(found, "regions")) for name, found in compared_things(ablation)]
     known = [(name, np.array(table, np.float64)) for name, table in maps if table]
     if not known:
         return None

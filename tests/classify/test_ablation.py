@@ -24,6 +24,8 @@ pytest.importorskip("skimage", reason="the package scikit-image is not installed
 pytest.importorskip("matplotlib", reason="the package matplotlib is not installed")
 
 from normpipe.classify.ablation import load_ablation  # isort: skip
+from normpipe.classify.ablation_page import tables  # isort: skip
+from normpipe.classify.ablation_plots import write_plots  # isort: skip
 from normpipe.classify.ablation_run import compare, compared, pending, train_cells  # isort: skip
 from normpipe.classify.session import Means  # isort: skip
 
@@ -113,6 +115,15 @@ def test_the_document_has_what_each_seed_gave_and_what_the_mean_is(done):
     other = document["variants"]["twice"]["evaluation"]["scores"]["f1"]["overall"]["value"]
     assert difference["value"] == pytest.approx(value - other, abs=1e-5)
     assert 0 < document["contrasts"][0]["p"]["f1"] <= document["contrasts"][0]["holm"] <= 1
+
+
+def test_tables_and_plots_are_the_same_from_the_file(done, tmp_path):
+    """Keys of the file are sorted: rows and labels must not follow them."""
+    out, _ = done
+    document = json.loads((out / "ablation.json").read_bytes())
+    assert tables(document) == (out / "ablation.md").read_text()
+    write_plots(document, tmp_path)
+    assert content(tmp_path / "plots") == content(out / "plots")
 
 
 def test_the_floor_reads_stripes(done):
