@@ -69,6 +69,7 @@ _DATASET = "proxy"
 _NEAR, _FAR = "near", "far"
 _PERSON, _PICTURE = range(2)  # what a generator is for
 _QUALITY = 95
+_SHARD = "256"  # rows: enough shards for some workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ def normalized(folder: Path, normalizers: Sequence[str], workers: int) -> None:
     for name in dict.fromkeys((NORMALIZERS[0], *normalizers)):
         known = ("--faces", first) if name != NORMALIZERS[0] else ()
         normpipe("run", manifest, folder / name, "--root", folder / "photos", "--normalizer", name,
-                 "--workers", str(workers), *known)  # fmt: skip
+                 "--shard-size", _SHARD, "--workers", str(workers), *known)  # fmt: skip
 
 
 def found(folder: Path) -> dict[str, float]:
