@@ -17,7 +17,7 @@ import csv
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
@@ -66,10 +66,14 @@ CONTRASTS = ((Arm.BOTH, Arm.TWICE), (Arm.NORMALIZED, Arm.ORIGINAL))
 
 _SHARES = {"train": 0.6, "validation": 0.1, "test": 0.3}  # of the people
 _DATASET = "proxy"
-_NEAR, _FAR = "near", "far"
+_ALL, _NEAR, _FAR = "all", "near", "far"
 _PERSON, _PICTURE = range(2)  # what a generator is for
 _QUALITY = 95
 _SHARD = "256"  # rows: enough shards for some workers
+
+
+Record = dict[str, object]
+"""A line of the table: what it is about, a value and its interval for each metric, and all that is known in `details`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +109,14 @@ class Tested:
 
 def draw(rig_file: Path, folder: Path, heads: int, identities: int, seed: int) -> None:
     """Render the pictures and write labels.csv, which has a column for each unit of the table."""
-    table, photos = folder / "labels.csv", folder / "photos"
+    table, photos, about = folder / "labels.csv", folder / "photos", folder / "heads.json"
+    drawn = json.dumps({"heads": heads, "identities": identities, "seed": seed}) + "\n"
+    if about.exists() and about.read_text(encoding="utf-8") != drawn:
+        raise click.ClickException("WORK holds other heads: name another folder, or the numbers that it was begun with")
     if table.exists():
         return
     photos.mkdir(parents=True, exist_ok=True)
+    about.write_text(drawn, encoding="utf-8")
     rig = HeadRig.load(rig_file)
     atlas = _average_skin(rig)
     ends = np.rint(np.cumsum(list(_SHARES.values())) * identities)
@@ -231,43 +239,45 @@ def tested(folder: Path, cell: Cell) -> Tested:
     return Tested(samples, people, truth, scores)
 
 
-def figures(folder: Path, wanted: Sequence[Cell], draws: int) -> list[dict[str, object]]:
+def figures(folder: Path, wanted: Sequence[Cell], draws: int) -> list[Record]:
     """Evaluations of every arm and differences between arms: of all tested pictures, the near and the far ones.
 
     Seeds are repetitions of one classifier: a figure is their mean, its interval is over people.
     """
     bootstrap = Bootstrap(draws=draws) if draws else None
-    records: list[dict[str, object]] = []
+    records: list[Record] = []
     for task, network in dict.fromkeys((cell.task, cell.network) for cell in wanted):
-        space = LabelSpace(task, tuple(f"AU{unit:02d}" for unit in UNITS))
-        own = [cell for cell in wanted if (cell.task, cell.network) == (task, network)]
-        read = {cell: tested(folder, cell) for cell in own}
-        shared = np.array(sorted(set.intersection(*(set(each.samples.tolist()) for each in read.values()))), np.str_)
-        normalizers = list(dict.fromkeys(cell.normalizer for cell in own))
-        for where in ("all", _NEAR, _FAR):
-            samples = np.array([name for name in shared if where in ("all", name.rpartition("-")[2])], np.str_)
-            arms: dict[tuple[str, Arm], list[Floats]] = {}
-            for cell, each in read.items():
-                rows = np.searchsorted(each.samples, samples)
-                arms.setdefault((cell.normalizer, cell.arm), []).append(each.scores[rows])
-                truth, people = each.truth[rows], each.people[rows]
-            judged = Judged(Targets(truth, np.ones(truth.shape, np.bool_), np.ones(len(truth), np.float32)), people)
-            about = {"task": task.value, "network": network, "pictures": where, "seeds": len(next(iter(arms.values())))}
-            for (normalizer, arm), scores in arms.items():
-                evaluation = evaluate(space, scores, judged, bootstrap=bootstrap)
-                records.append({**about, "normalizer": normalizer, "arm": arm.value, **_shown(task, evaluation.scores),
-                                "details": score_json(evaluation)})  # fmt: skip
-            for normalizer, (arm, minus) in product(normalizers, CONTRASTS):
-                one, other = (arms.get((normalizer, each), arms.get((normalizers[0], each))) for each in (arm, minus))
-                assert one is not None, f"{arm} is trained"
-                assert other is not None, f"{minus} is trained"
-                gap = differences(space, one, other, judged, bootstrap=bootstrap)
-                records.append({**about, "normalizer": normalizer, "arm": f"{arm} - {minus}", **_shown(task, gap),
-                                "details": score_json(gap)})  # fmt: skip
+        read = {cell: tested(folder, cell) for cell in wanted if (cell.task, cell.network) == (task, network)}
+        shared = set.intersection(*(set(each.samples.tolist()) for each in read.values()))
+        for where in (_ALL, _NEAR, _FAR):
+            samples = np.array(sorted(name for name in shared if where in (_ALL, name.rpartition("-")[2])), np.str_)
+            about: Record = {"task": task.value, "network": network, "pictures": where, "rows": len(samples)}
+            records += [about | each for each in _compared(task, read, samples, bootstrap)]
     return records
 
 
-def _shown(task: Task, scores: dict[Metric, Score]) -> dict[str, object]:
+def _compared(task: Task, read: Mapping[Cell, Tested], samples: Names, bootstrap: Bootstrap | None) -> Iterator[Record]:
+    """What the arms of one network say of some samples."""
+    space = LabelSpace(task, tuple(f"AU{unit:02d}" for unit in UNITS))
+    arms: dict[tuple[str, Arm], list[Floats]] = {}
+    for cell, each in read.items():
+        rows = np.searchsorted(each.samples, samples)
+        arms.setdefault((cell.normalizer, cell.arm), []).append(each.scores[rows])
+        truth, people = each.truth[rows], each.people[rows]
+    judged = Judged(Targets(truth, np.ones(truth.shape, np.bool_), np.ones(len(truth), np.float32)), people)
+    for (normalizer, arm), scores in arms.items():
+        evaluation = evaluate(space, scores, judged, bootstrap=bootstrap)
+        yield {"normalizer": normalizer, "arm": arm.value, "seeds": len(scores), **_shown(task, evaluation.scores),
+               "details": score_json(evaluation)}  # fmt: skip
+    first = next(normalizer for normalizer, _ in arms)  # whose originals are those of all
+    for normalizer, (arm, minus) in product(dict.fromkeys(name for name, _ in arms), CONTRASTS):
+        one, other = arms[normalizer, arm], arms[first, minus]
+        gap = differences(space, one, other, judged, bootstrap=bootstrap)
+        yield {"normalizer": normalizer, "arm": f"{arm} - {minus}", "seeds": len(one), **_shown(task, gap),
+               "details": score_json(gap)}  # fmt: skip
+
+
+def _shown(task: Task, scores: Mapping[Metric, Score]) -> Record:
     return {metric.value: _estimate(scores[metric].overall) for metric in SHOWN[task]}
 
 
@@ -276,13 +286,13 @@ def _estimate(estimate: Estimate | None) -> list[float | None] | None:
     return None if estimate is None else [estimate.value, estimate.low, estimate.high]
 
 
-def lines(records: Sequence[dict[str, object]]) -> list[str]:
+def lines(records: Sequence[Record]) -> list[str]:
     """The table."""
-    text = []
-    before = None
+    text: list[str] = []
+    before = ""
     for record in records:
         task = Task(str(record["task"]))
-        about = f"{task}, {record['network']}, {record['pictures']} pictures, {record['seeds']} seed(s)"
+        about = f"{task}, {record['network']}, {record['rows']} pictures ({record['pictures']}), {record['seeds']} seed(s)"
         if about != before:
             text.append(f"\n{about:64}" + "".join(f"{metric.value:^26}" for metric in SHOWN[task]))
             before = about
@@ -331,6 +341,8 @@ def main(
     output: Path | None,
 ) -> None:
     """Draw heads of RIG, run normpipe on them and train classifiers, all in the folder WORK."""
+    if heads < identities:
+        raise click.UsageError("--heads: everybody needs a picture at least; ask for more, or for fewer --identities")
     work = work.absolute()
     draw(rig, work, heads, identities, seed)
     normalized(work, normalizers, jobs)
