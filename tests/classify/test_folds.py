@@ -222,7 +222,7 @@ def test_rows_that_name_no_dataset_are_of_the_only_ones_people():
 @pytest.mark.parametrize(
     ("protocol", "columns", "line"),
     [
-        (load_protocol("bp4d-plus-au"), {}, "bp4d-plus-au: there are no folds: papers differ in their lists"),
+        (Protocol(**UNITS, absent="nobody has the lists"), {}, "own: there are no folds: nobody has the lists"),
         (
             load_protocol("bp4d-au"),
             {"subject": ["F001", "F002", "Jane", "Joe"]},
