@@ -292,7 +292,7 @@ def _split_words(protocol: Protocol) -> list[str]:
 
 def _refuse_misfit(protocol: Protocol, rows: Rows, taking: Mask, found: Coverage) -> None:
     if not found.rows:
-        raise UsageError(_without_labels(protocol, found))
+        raise UsageError(_without_labels(protocol, rows, found))
     nameless = int((rows.subjects[taking] == UNKNOWN).sum())
     if nameless and protocol.splits is None:
         raise UsageError(
@@ -300,7 +300,7 @@ def _refuse_misfit(protocol: Protocol, rows: Rows, taking: Mask, found: Coverage
         )
     if protocol.partial:
         return
-    advice = "or go on with the rest: --set 'protocol_keys={partial: true}'"
+    rest = ", or go on with the rest: --set 'protocol_keys={partial: true}'"
     if found.missing or found.unlisted:
         listed = sorted(subject for part in (protocol.parts or {}).values() for subject in part)
         absent = [subject for subject in listed if subject not in set(rows.subjects[taking].tolist())]
@@ -309,21 +309,25 @@ def _refuse_misfit(protocol: Protocol, rows: Rows, taking: Mask, found: Coverage
             f"{found.unlisted} subjects of the data are not on its lists, which write them like {listed[0]}",
         ]
         told = " and ".join(fact for fact, count in zip(facts, (found.missing, found.unlisted), strict=True) if count)
-        raise UsageError(f"{protocol.name}: {told}; correct the manifest's column subject, {advice}")
+        advice = "correct the manifest's column subject" if found.unlisted else "add them"
+        raise UsageError(f"{protocol.name}: {told}; {advice}{rest if found.missing < found.listed else ''}")
     if found.unsplit:
         words = ", ".join(_split_words(protocol))
         raise UsageError(
-            f"{protocol.name}: {found.unsplit} rows have a split that is none of {words}; correct the manifest's column split,"
-            f" {advice}"
+            f"{protocol.name}: {found.unsplit} rows have a split that is none of {words}; correct the manifest's column split"
+            + rest
         )
 
 
-def _without_labels(protocol: Protocol, found: Coverage) -> str:
+def _without_labels(protocol: Protocol, rows: Rows, found: Coverage) -> str:
     """What to say where no row takes part."""
     named = " or ".join(protocol.datasets)
     told = f"{protocol.name}: no row {f'of the data set {named} ' if named else ''}is annotated with {protocol.task}"
     if found.others:
-        told += f"; {found.others} rows are of others (the column dataset says which)"
+        words = np.unique(rows.datasets[rows.datasets != UNKNOWN]).tolist() or ["none named"]
+        told += (
+            f"; {found.others} rows are of others by the column dataset ({_some(words)}): correct it, or take another protocol"
+        )
     if found.unlabelled:
         columns = [name for name in protocol.label_columns if name not in {"sample_id", "weight"}]
         told += f"; {found.unlabelled} rows have none of its labels in {_some(columns)}"

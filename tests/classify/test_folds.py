@@ -1,5 +1,7 @@
 """Folds: nobody in two sets, the published people where they belong, and data that do not fit in one line without a name."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -230,11 +232,17 @@ def test_rows_that_name_no_dataset_are_of_the_only_ones_people():
             " the data are not on its lists, which write them like F001; correct the manifest's column subject, or go on with"
             " the rest: --set 'protocol_keys={partial: true}'",
         ),
+        (
+            load_protocol("bp4d-au"),
+            {"subject": ["F001", "F002", "F001", "F002"]},
+            "bp4d-au: 39 of its 41 subjects have no labelled pair in the data (F003, F004, F005 and 36 more); add them,",
+        ),
         (load_protocol("bp4d-au"), {"subject": ["F001", None, None, "F002"]}, "bp4d-au: 2 rows name no subject"),
         (
             load_protocol("bp4d-au"),
             {"dataset": ["disfa"] * 4},
-            "bp4d-au: no row of the data set bp4d is annotated with au; 4 rows are of others (the column dataset says which)",
+            "bp4d-au: no row of the data set bp4d is annotated with au; 4 rows are of others by the column dataset"
+            " (disfa): correct it, or take another protocol",
         ),
         (
             KFOLD,
@@ -282,6 +290,22 @@ def test_data_that_do_not_fit_are_one_line_with_counts_and_no_name(protocol, col
     assert str(error.value).startswith(line)
     assert "\n" not in str(error.value)
     assert "Jane" not in str(error.value)
+
+
+def test_where_nobody_is_on_the_lists_there_is_no_rest_to_go_on_with():
+    table = label_table(subject=["Jane", "Joe"], au_occurrence_01=[1, 0])
+    with pytest.raises(UsageError, match=r"^bp4d-au: 41 of its 41 subjects .* correct the manifest's column subject$"):
+        divided(load_protocol("bp4d-au"), table)
+
+
+def test_a_fold_that_is_left_out_as_advised_lets_the_others_be():
+    subjects = [subject for part in ("P1", "P2") for subject in load_protocol("bp4d-au").parts[part]]
+    table = label_table(subject=subjects, au_occurrence_01=[1] * len(subjects))
+    with pytest.raises(UsageError, match="fold1 has no row to test: nobody of P3") as error:
+        divided(load_protocol("bp4d-au", ["partial=true"]), table)
+    (advised,) = re.findall(r"\{(folds: .*)\}'", str(error.value))
+    protocol = load_protocol("bp4d-au", ["partial=true", advised.replace(": ", "=", 1)])
+    assert [fold.name for fold in divided(protocol, table)] == ["fold2", "fold3"]
 
 
 def test_partial_goes_on_with_those_on_the_lists():
