@@ -14,12 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from normpipe.errors import UsageError
 
-# What pydantic says in its own terms.
-_PLAIN_MESSAGES = {
-    "extra_forbidden": "there is no such key; docs/normalize.md lists all",
-    "model_type": "this is a section: give it keys of its own",
-}
-
 
 class Section(BaseModel):
     """A mapping of the file, unknown keys refused."""
@@ -177,10 +171,10 @@ def load_pipeline(path: Path | None, overrides: Sequence[str] = ()) -> Pipeline:
     Raises:
         UsageError: the file is missing, is not YAML, or a key or value is wrong; the message names file, line and key.
     """
-    return load_document(Pipeline, path, overrides, "pipeline file")
+    return load_document(Pipeline, path, overrides, "pipeline file", "docs/normalize.md")
 
 
-def load_document(kind: type[_File], path: Path | None, overrides: Sequence[str], called: str) -> _File:
+def load_document(kind: type[_File], path: Path | None, overrides: Sequence[str], called: str, listed: str) -> _File:
     """Read a file of another kind; arguments and errors as for load_pipeline.
 
     Args:
@@ -188,6 +182,7 @@ def load_document(kind: type[_File], path: Path | None, overrides: Sequence[str]
         path: None for a file without any key.
         overrides: `key=value` each.
         called: What messages call such a file.
+        listed: The file of the repository that lists its keys.
     """
     text = ""
     if path is not None:
@@ -226,7 +221,12 @@ def load_document(kind: type[_File], path: Path | None, overrides: Sequence[str]
         else:
             key_line = _line_of(node, keys)
             place = f"{where}, line {key_line}, {dotted}" if key_line else f"{where}, {dotted}"
-        raise UsageError(f"{place}: {_PLAIN_MESSAGES.get(first['type'], first['msg'])}") from error
+        # What pydantic says in its own terms.
+        plain = {
+            "extra_forbidden": f"there is no such key; {listed} lists all",
+            "model_type": "this is a section: give it keys of its own",
+        }
+        raise UsageError(f"{place}: {plain.get(first['type'], first['msg'])}") from error
 
 
 def _apply(document: dict[object, object], override: str) -> str:

@@ -167,7 +167,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path, content):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("nothing.here=1", "--set nothing.here: there is no such key"),
+        ("nothing.here=1", "--set nothing.here: there is no such key; docs/normalize.md lists all"),
         ("encode=1", "--set encode: this is a section"),
         ("encode.quality.x=1", "--set encode.quality.x: "),
         ("normalize.background=[1, 2, 999]", "--set normalize.background: "),

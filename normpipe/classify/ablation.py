@@ -120,7 +120,9 @@ def load_ablation(config: Path, settings: Sequence[str], seeds: int, variants: P
         UsageError: a file is wrong, the message names file, line and key; or variants learn other labels than others.
     """
     first = load_classifier_training(config, settings)
-    chosen = _default(first) if variants is None else load_document(Variants, variants, (), "file of variants")
+    chosen = (
+        _default(first) if variants is None else load_document(Variants, variants, (), "file of variants", "docs/classify.md")
+    )
     made = {
         name: Variant(
             name,

@@ -108,4 +108,4 @@ def load_classifier_training(path: Path, overrides: Sequence[str] = ()) -> Class
     Raises:
         UsageError: the file is missing, is not YAML, or a key or value is wrong; the message names file, line and key.
     """
-    return load_document(ClassifierTraining, path, overrides, "training file")
+    return load_document(ClassifierTraining, path, overrides, "training file", "pipelines/classify-emotion.yaml")

@@ -2,10 +2,11 @@
 
 Rows are kept apart by subject, since frames of one person are near-copies. Where a protocol divides by the column split alone,
 a row without a subject stands for itself. Made folds depend on the names of subjects and on the seed, not on the order of rows.
-Messages give counts: names of subjects belong to whoever has the data.
+Messages give counts, and names that the protocol itself holds: those of the data belong to whoever has them.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -22,6 +23,7 @@ ROW_COLUMNS = ("sample_id", "dataset", "subject", "split")
 """Columns of PAIRS_SCHEMA that `Rows` takes."""
 
 _MANY = 2000
+_FEW = 3
 _SEPARATOR, _SAMPLE = "\x1f", "\x1e"
 
 
@@ -166,7 +168,7 @@ def folds(protocol: Protocol, rows: Rows, truth: Targets) -> list[Fold]:
     found = []
     for name, train, validation, test in _divided(protocol, rows, taking, people, amounts):
         if not train.any() or not test.any():
-            raise UsageError(f"{protocol.name}: {name} has no row to {'test' if train.any() else 'train on'}")
+            raise UsageError(_without_rows(protocol, name, "test" if train.any() else "train on"))
         own = _held_out(protocol, train, people, amounts) if validation is None else validation
         sets = (train & ~own, own, test)
         _refuse_shared(protocol, name, people, sets)
@@ -236,7 +238,10 @@ def _held_out(protocol: Protocol, train: Mask, people: Groups, amounts: Doubles)
         return np.zeros_like(train)
     hands = min(validation.one_in, len(np.unique(people.index[train])))
     if hands < 2:
-        raise UsageError(f"{protocol.name}: one subject to train on and none for validation; say validation.one_in: 0")
+        raise UsageError(
+            f"{protocol.name}: one subject to train on and none for validation; take more people, or hold nobody out:"
+            " --set 'protocol_keys={validation.one_in: 0}'"
+        )
     return np.asarray(_dealt_rows(train, people, amounts, hands, validation.seed, protocol.name) == 0)
 
 
@@ -244,7 +249,10 @@ def _dealt_rows(chosen: Mask, people: Groups, amounts: Doubles, hands: int, seed
     """(n,) hand of the unit of each chosen row, -1 for other rows."""
     own = Groups.of(people.names[people.index[chosen]])
     if len(own) < hands:
-        raise UsageError(f"{name}: {hands} folds of {len(own)} subjects; lower kfold.k")
+        raise UsageError(
+            f"{name}: {hands} folds of {len(own)} subjects; take more people, or lower kfold.k:"
+            " --set 'protocol_keys={kfold.k: N}'"
+        )
     hand = np.full(len(chosen), -1, np.intp)
     hand[chosen] = dealt(own.sums(amounts[chosen]), hands, seed)[own.index]
     return hand
@@ -284,27 +292,71 @@ def _split_words(protocol: Protocol) -> list[str]:
 
 
 def _refuse_misfit(protocol: Protocol, rows: Rows, taking: Mask, found: Coverage) -> None:
-    named = " or ".join(protocol.datasets)
     if not found.rows:
-        data = f"of the data set {named} " if named else ""
-        others = f"; {found.others} rows are of others (columns dataset and split say which)" if found.others else ""
-        raise UsageError(f"{protocol.name}: no row {data}is annotated with {protocol.task}{others}")
+        raise UsageError(_without_labels(protocol, rows, found))
     nameless = int((rows.subjects[taking] == UNKNOWN).sum())
     if nameless and protocol.splits is None:
         raise UsageError(
-            f"{protocol.name}: {nameless} rows name no subject, which its folds keep apart; fill the column subject"
+            f"{protocol.name}: {nameless} rows name no subject, which its folds keep apart; fill the manifest's column subject"
         )
     if protocol.partial:
         return
-    advice = "or say partial: true to go on with the rest"
+    rest = ", or go on with the rest: --set 'protocol_keys={partial: true}'"
     if found.missing or found.unlisted:
-        raise UsageError(
-            f"{protocol.name}: {found.missing} of its {found.listed} subjects have no labelled row in the data ({named}), and"
-            f" {found.unlisted} subjects of the data are not in its lists; check the column subject, {advice}"
-        )
+        listed = sorted(subject for part in (protocol.parts or {}).values() for subject in part)
+        absent = [subject for subject in listed if subject not in set(rows.subjects[taking].tolist())]
+        facts = [
+            f"{found.missing} of its {found.listed} subjects have no labelled pair in the data ({_some(absent)})",
+            f"{found.unlisted} subjects of the data are not on its lists, which write them like {listed[0]}",
+        ]
+        told = " and ".join(fact for fact, count in zip(facts, (found.missing, found.unlisted), strict=True) if count)
+        advice = "correct the manifest's column subject" if found.unlisted else "add them"
+        raise UsageError(f"{protocol.name}: {told}; {advice}{rest if found.missing < found.listed else ''}")
     if found.unsplit:
         words = ", ".join(_split_words(protocol))
-        raise UsageError(f"{protocol.name}: {found.unsplit} rows have a split that is none of {words}; correct it, {advice}")
+        raise UsageError(
+            f"{protocol.name}: {found.unsplit} rows have a split that is none of {words}; correct the manifest's column split"
+            + rest
+        )
+
+
+def _without_labels(protocol: Protocol, rows: Rows, found: Coverage) -> str:
+    """What to say where no row takes part."""
+    named = " or ".join(protocol.datasets)
+    told = f"{protocol.name}: no row {f'of the data set {named} ' if named else ''}is annotated with {protocol.task}"
+    if found.others:
+        words = np.unique(rows.datasets[rows.datasets != UNKNOWN]).tolist() or ["none named"]
+        split = " or of splits that it leaves out" if protocol.leave_out_splits else ""
+        told += (
+            f"; {found.others} rows are of others by the column dataset ({_some(words)}){split}: correct it, "
+            "or take another protocol"
+        )
+    if found.unlabelled:
+        columns = [name for name in protocol.label_columns if name not in {"sample_id", "weight"}]
+        told += f"; {found.unlabelled} rows have none of its labels in {_some(columns)}"
+    return told
+
+
+def _without_rows(protocol: Protocol, name: str, use: str) -> str:
+    """What to say of a fold that has no row for a use."""
+    told = f"{protocol.name}: {name} has no row to {use}"
+    if protocol.parts is not None and protocol.folds is not None:
+        others = ", ".join(f"{fold}: {part}" for fold, part in protocol.folds.items() if fold != name)
+        part = f"nobody of {protocol.folds[name]} is" if use == "test" else f"only people of {protocol.folds[name]} are"
+        return f"{told}: {part} in the data; add them, or leave it out: --set 'protocol_keys={{folds: {{{others}}}}}'"
+    if protocol.splits is not None:
+        words = protocol.splits.test if use == "test" else protocol.splits.train
+        return f"{told}: the column split says {' or '.join(words)} nowhere; correct it in the manifest"
+    if protocol.cross_dataset is not None:
+        lacking = [name] if use == "test" else [other for other in protocol.datasets if other != name]
+        return f"{told}: no labelled row is of {' or '.join(lacking)}; name a run with it in data"
+    return told
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = len(names) - _FEW
+    return ", ".join(names[:_FEW]) + (f" and {more} more" if more > 0 else "")
 
 
 def _refuse_shared(protocol: Protocol, name: str, people: Groups, sets: tuple[Mask, Mask, Mask]) -> None:

@@ -178,7 +178,7 @@ def load_protocol(name: str, overrides: Sequence[str] = ()) -> Protocol:
     path = Path(name) if name.endswith((".yaml", ".yml")) else _shipped().get(name)
     if path is None:
         raise UsageError(f"{name}: there is no such protocol; name one of {', '.join(protocol_names())}, or a .yaml file")
-    return load_document(Protocol, path, overrides, "protocol file")
+    return load_document(Protocol, path, overrides, "protocol file", "manifests/README.md")
 
 
 def _shipped() -> dict[str, Path]:

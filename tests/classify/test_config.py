@@ -55,7 +55,7 @@ def test_the_command_line_wins_and_protocols_take_other_keys():
         ({"arm": "left"}, "line 1, arm: Input should be 'original', 'normalized', 'both' or 'twice'"),
         ({"size": 8}, "size: "),
         ({"network": {"kind": "resnet"}}, "network: it needs a key kind, which is one of norface, lnl"),
-        ({"epocs": 3}, "epocs: there is no such key"),
+        ({"epocs": 3}, "epocs: there is no such key; pipelines/classify-emotion.yaml lists all"),
         ({"log_every": 7}, "checkpoint_every must be a multiple of log_every"),
         ({"network": {"kind": "lnl"}, "pretrained": "embedded"}, "only the network norface has a backbone that takes weights"),
         ({"network": {"kind": "norface", "backbone": {"kind": "vit"}}, "pretrained": "embedded"}, "leave network.backbone out"),

@@ -1,5 +1,7 @@
 """Folds: nobody in two sets, the published people where they belong, and data that do not fit in one line without a name."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -222,30 +224,63 @@ def test_rows_that_name_no_dataset_are_of_the_only_ones_people():
 @pytest.mark.parametrize(
     ("protocol", "columns", "line"),
     [
-        (load_protocol("bp4d-plus-au"), {}, "bp4d-plus-au: there are no folds: papers differ in their lists"),
+        (Protocol(**UNITS, absent="nobody has the lists"), {}, "own: there are no folds: nobody has the lists"),
         (
             load_protocol("bp4d-au"),
             {"subject": ["F001", "F002", "Jane", "Joe"]},
-            "bp4d-au: 39 of its 41 subjects have no labelled row in the data (bp4d), and 2 subjects of the data are not in its",
+            "bp4d-au: 39 of its 41 subjects have no labelled pair in the data (F003, F004, F005 and 36 more) and 2 subjects of"
+            " the data are not on its lists, which write them like F001; correct the manifest's column subject, or go on with"
+            " the rest: --set 'protocol_keys={partial: true}'",
+        ),
+        (
+            load_protocol("bp4d-au"),
+            {"subject": ["F001", "F002", "F001", "F002"]},
+            "bp4d-au: 39 of its 41 subjects have no labelled pair in the data (F003, F004, F005 and 36 more); add them,",
         ),
         (load_protocol("bp4d-au"), {"subject": ["F001", None, None, "F002"]}, "bp4d-au: 2 rows name no subject"),
         (
             load_protocol("bp4d-au"),
             {"dataset": ["disfa"] * 4},
-            "bp4d-au: no row of the data set bp4d is annotated with au; 4 rows",
+            "bp4d-au: no row of the data set bp4d is annotated with au; 4 rows are of others by the column dataset"
+            " (disfa): correct it, or take another protocol",
         ),
-        (KFOLD, {"au_occurrence_01": [None] * 4}, "own: no row is annotated with au"),
-        (KFOLD, {"subject": ["p1", "p2", "p1", "p2"]}, "own: 3 folds of 2 subjects; lower kfold.k"),
+        (
+            KFOLD,
+            {"au_occurrence_01": [None] * 4},
+            "own: no row is annotated with au; 4 rows have none of its labels in au_occurrence_01, au_occurrence_12",
+        ),
+        (
+            load_protocol("disfa-au"),
+            {"dataset": ["disfa"] * 4},
+            "disfa-au: no row of the data set disfa is annotated with au; 4 rows have none of its labels in"
+            " au_intensity_01, au_intensity_02, au_intensity_04 and 5 more",
+        ),
+        (KFOLD, {"subject": ["p1", "p2", "p1", "p2"]}, "own: 3 folds of 2 subjects; take more people, or lower kfold.k"),
         (KFOLD.model_copy(update={"kfold": KFold(k=2)}), {"subject": ["p1", "p2", "p1", "p2"]}, "own: one subject to train on"),
         (SPLITS, {"split": ["train", "test", "validation", None]}, "own: 2 rows have a split that is none of train, test"),
-        (SPLITS, {"split": ["train"] * 4}, "own: split has no row to test"),
-        (SPLITS, {"split": ["test"] * 4}, "own: split has no row to train on"),
+        (SPLITS, {"split": ["train"] * 4}, "own: split has no row to test: the column split says test nowhere; correct it"),
+        (SPLITS, {"split": ["test"] * 4}, "own: split has no row to train on: the column split says train nowhere; correct it"),
+        (
+            CROSS,
+            {"dataset": ["one"] * 4, "subject": ["p1", "p2", "p3", "p4"]},
+            "own: one has no row to train on: no labelled row is of two; name a run with it in data",
+        ),
         (
             SPLITS,
             {"split": ["train", "test", "train", "test"], "subject": ["p1", "p1", "p2", "p3"]},
             "own: 1 subjects are in two sets of split",
         ),
-        (PARTS, {"subject": ["p0", "p1", "p0", "p1"]}, "own: first has no row to test"),
+        (
+            PARTS,
+            {"subject": ["p0", "p1", "p0", "p1"]},
+            "own: first has no row to test: nobody of B is in the data; add them, or leave it out: --set 'protocol_keys={folds:"
+            " {second: A}}'",
+        ),
+        (
+            PARTS,
+            {"subject": ["p3", "p4", "p3", "p4"]},
+            "own: first has no row to train on: only people of B are in the data; add them, or",
+        ),
     ],
 )
 def test_data_that_do_not_fit_are_one_line_with_counts_and_no_name(protocol, columns, line):
@@ -255,6 +290,22 @@ def test_data_that_do_not_fit_are_one_line_with_counts_and_no_name(protocol, col
     assert str(error.value).startswith(line)
     assert "\n" not in str(error.value)
     assert "Jane" not in str(error.value)
+
+
+def test_where_nobody_is_on_the_lists_there_is_no_rest_to_go_on_with():
+    table = label_table(subject=["Jane", "Joe"], au_occurrence_01=[1, 0])
+    with pytest.raises(UsageError, match=r"^bp4d-au: 41 of its 41 subjects .* correct the manifest's column subject$"):
+        divided(load_protocol("bp4d-au"), table)
+
+
+def test_a_fold_that_is_left_out_as_advised_lets_the_others_be():
+    subjects = [subject for part in ("P1", "P2") for subject in load_protocol("bp4d-au").parts[part]]
+    table = label_table(subject=subjects, au_occurrence_01=[1] * len(subjects))
+    with pytest.raises(UsageError, match="fold1 has no row to test: nobody of P3") as error:
+        divided(load_protocol("bp4d-au", ["partial=true"]), table)
+    (advised,) = re.findall(r"\{(folds: .*)\}'", str(error.value))
+    protocol = load_protocol("bp4d-au", ["partial=true", advised.replace(": ", "=", 1)])
+    assert [fold.name for fold in divided(protocol, table)] == ["fold2", "fold3"]
 
 
 def test_partial_goes_on_with_those_on_the_lists():

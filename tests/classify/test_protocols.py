@@ -50,6 +50,15 @@ def test_fera_2015_divides_the_same_people_by_odd_and_even_numbers():
     assert load_protocol("bp4d-intensity").folds == {"fera2015": "even"}
 
 
+def test_bp4d_plus_has_its_140_people_once():
+    parts = listed("bp4d-plus-au")
+    everyone = [subject for part in parts.values() for subject in part]
+    assert [len(part) for part in parts.values()] == [35, 35, 35, 35]
+    assert sorted(everyone) == [f"F{n:03d}" for n in range(1, 83)] + [f"M{n:03d}" for n in range(1, 59)]
+    assert load_protocol("bp4d-plus-au").folds == {"fold1": "P1", "fold2": "P2", "fold3": "P3", "fold4": "P4"}
+    assert load_protocol("bp4d-plus-au").labels == load_protocol("bp4d-au").labels
+
+
 def test_disfa_has_27_people_in_the_same_three_parts_for_both_tasks():
     parts = listed("disfa-au")
     assert [len(part) for part in parts.values()] == [9, 9, 9]
@@ -96,7 +105,7 @@ def test_an_unknown_name_lists_those_there_are():
     [
         (PLAIN, "give one of parts"),
         (PLAIN + "kfold: {k: 3}\nabsent: no lists\n", "give one of parts"),
-        (PLAIN + "kfold: {k: 3, seeds: 1}\n", "line 5, kfold.seeds: there is no such key"),
+        (PLAIN + "kfold: {k: 3, seeds: 1}\n", "line 5, kfold.seeds: there is no such key; manifests/README.md lists all"),
         (PLAIN + "kfold: {k: 1}\n", "line 5, kfold.k"),
         (PLAIN + "parts: {A: [one], B: [two]}\n", "parts and folds belong together"),
         (PLAIN + "parts: {A: [one], B: [two, one]}\nfolds: {f: A}\n", "a subject stands there twice"),

@@ -205,4 +205,4 @@ def load_training(path: Path, overrides: Sequence[str] = ()) -> Training:
     Raises:
         UsageError: the file is missing, is not YAML, or a key or value is wrong; the message names file, line and key.
     """
-    return load_document(Training, path, overrides, "training file")
+    return load_document(Training, path, overrides, "training file", "pipelines/train-norface-tiny.yaml")

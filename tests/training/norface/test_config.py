@@ -50,6 +50,7 @@ def test_networks_are_as_large_as_their_files_say(size, millions):
 @pytest.mark.parametrize(
     ("override", "told"),
     [
+        ("encoder.head=5", "there is no such key; pipelines/train-norface-tiny.yaml lists all"),
         ("encoder.heads=5", "heads must divide dim"),
         ("encoder.widths=[8, 8, 8, 8]", "the face mesh has the widths"),
         ("decoder.groups=7", "groups must divide every width"),
