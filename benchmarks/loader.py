@@ -144,7 +144,8 @@ def _bare(
     contents: Sequence[Content], size: int, augmentation: Augmentation | None, barrier: Barrier, asked: Connection
 ) -> None:
     limit_libraries()
-    calls = {"decode": [partial(_decoded, each) for each in contents], **_calls(contents, size, augmentation)}
+    calls: dict[str, list[Call]] = {"decode": [partial(_decoded, each) for each in contents]}
+    calls |= _calls(contents, size, augmentation)
     while kind := asked.recv():
         barrier.wait()
         done, start, used = 0, time.perf_counter(), time.process_time()
