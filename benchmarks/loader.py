@@ -5,9 +5,9 @@
 A `normpipe run` over photos makes pairs, which are then repeated under ids of their own, so that an epoch is long enough to be
 measured. Rows per second of the loader, with both pictures of every pair and some warm worker processes, stand over those of as
 many processes that do nothing but **decode** the same bytes, at full size and from memory; and over those of processes that
-make all **calls** of OpenCV which the loader cannot do without: decoding as far as the size wants it, one warp, the change of
-colour, planes. Bare loops run before and after every epoch of the loader, since the machine's speed drifts; the median of the
-ratios counts.
+make all **calls** of OpenCV which the loader cannot do without: decoding as far as the size wants it, one warp or resize, the
+change of colour, planes. Bare loops run before and after every epoch of the loader, since the machine's speed drifts; the
+median of the ratios counts. What each call costs is told in microseconds of CPU time for a picture.
 """
 
 import json
@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
@@ -42,7 +43,7 @@ from normpipe.classify.augmentation import Augmentation, drawn_changes  # noqa: 
 from normpipe.classify.feed import Feed  # noqa: E402
 from normpipe.classify.labels import Targets  # noqa: E402
 from normpipe.classify.loader import Loader  # noqa: E402
-from normpipe.classify.pictures import reduction, warp_matrices  # noqa: E402
+from normpipe.classify.pictures import Warp, recoloured, reduction, resized, warp_matrices  # noqa: E402
 from normpipe.classify.shards import Shards, open_shards  # noqa: E402
 from normpipe.records import PAIRS_SCHEMA  # noqa: E402
 from normpipe.shards.reader import iter_batches  # noqa: E402
@@ -52,14 +53,37 @@ _BATCH = 64
 _HELD = 256  # pictures that a bare process has in memory
 _ROUNDS = 7
 _TRAINING = Augmentation()
-_CASES: tuple[tuple[int, Augmentation | None], ...] = ((256, None), (224, _TRAINING), (128, _TRAINING), (112, _TRAINING))
+_CASES: tuple[tuple[int, Augmentation | None], ...] = (
+    (256, None),
+    (224, None),
+    (224, _TRAINING),
+    (128, None),
+    (128, _TRAINING),
+    (112, _TRAINING),
+    (96, None),
+    (96, _TRAINING),
+)
 """Sizes in evaluation (None) and training."""
+
+_LIMITS = ("decode", "calls")
+_PARTS = ("shrunk", "placing", "colour", "planes")
+"""Of the calls: decoding as far as the size wants it, warp or resize, and what follows."""
 
 _FLAGS = {1: cv2.IMREAD_COLOR_BGR, 2: cv2.IMREAD_REDUCED_COLOR_2}
 
 Content = NDArray[np.uint8]
 Call = Callable[[], object]
-Ask = Callable[[str], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Pictures per second of all processes together, and microseconds of CPU time that a picture takes."""
+
+    per_second: float
+    microseconds: float
+
+
+Ask = Callable[[str], Pace]
 
 
 def run_photos(photos: Path, limit: int, out: Path) -> Path:
@@ -91,7 +115,7 @@ def some_pictures(shards: Shards) -> list[Content]:
 
 @contextmanager
 def bare_processes(count: int, contents: Sequence[Content], size: int, augmentation: Augmentation | None) -> Iterator[Ask]:
-    """Processes that make bare calls when asked for "decode" or "calls"; the answer is pictures per second of all together."""
+    """Processes that make bare calls when asked for one of _LIMITS or _PARTS."""
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(count)
     pipes = [context.Pipe() for _ in range(count)]
@@ -101,10 +125,11 @@ def bare_processes(count: int, contents: Sequence[Content], size: int, augmentat
     for process in processes:
         process.start()
 
-    def ask(kind: str) -> float:
+    def ask(kind: str) -> Pace:
         for ours, _ in pipes:
             ours.send(kind)
-        return float(sum(ours.recv() for ours, _ in pipes))
+        found: list[Pace] = [ours.recv() for ours, _ in pipes]
+        return Pace(sum(each.per_second for each in found), statistics.mean(each.microseconds for each in found))
 
     try:
         yield ask
@@ -119,33 +144,42 @@ def _bare(
     contents: Sequence[Content], size: int, augmentation: Augmentation | None, barrier: Barrier, asked: Connection
 ) -> None:
     limit_libraries()
-    calls: dict[str, list[Call]] = {
-        "decode": [partial(_decoded, each) for each in contents],
-        "calls": _calls(contents, size, augmentation),
-    }
+    calls: dict[str, list[Call]] = {"decode": [partial(_decoded, each) for each in contents]}
+    calls |= _calls(contents, size, augmentation)
     while kind := asked.recv():
         barrier.wait()
-        done, start = 0, time.perf_counter()
+        done, start, used = 0, time.perf_counter(), time.process_time()
         while (spent := time.perf_counter() - start) < 1:
             for call in calls[kind]:
                 call()
             done += len(calls[kind])
-        asked.send(done / spent)
+        asked.send(Pace(done / spent, (time.process_time() - used) / done * 1e6))
 
 
-def _calls(contents: Sequence[Content], size: int, augmentation: Augmentation | None) -> list[Call]:
-    """For each picture, the calls of OpenCV that the loader makes, with their arguments ready."""
+def _calls(contents: Sequence[Content], size: int, augmentation: Augmentation | None) -> dict[str, list[Call]]:
+    """For each picture, the calls of OpenCV that the loader makes, together and by part, with their arguments ready."""
     side = len(_decoded(contents[0]))
-    planes = list(np.empty((3, size, size), np.uint8))
-    if augmentation is None:
-        return [partial(_as_it_is, each, planes) for each in contents]
     factor = reduction(side, size)
+    flags, side = _FLAGS[factor], side // factor
+    planes = list(np.empty((3, size, size), np.uint8))
+    shrunk = [partial(_decoded, each, flags) for each in contents]
+    first = _decoded(contents[0], flags)
+    final = resized(first, size)
+    found: dict[str, list[Call]] = {"shrunk": [*shrunk], "planes": [partial(cv2.split, final, planes)]}
+    if augmentation is None:
+        found["placing"] = [partial(resized, first, size)]
+        found["calls"] = [partial(_resized, each, flags, size, planes) for each in contents]
+        return found
     changes = drawn_changes(augmentation, torch.arange(len(contents)), 1)
-    matrices = warp_matrices(changes.placing, np.full(len(contents), side // factor), size)
-    return [
-        partial(_changed, each, _FLAGS[factor], matrix[0], size, colour[0], planes)
-        for each, matrix, colour in zip(contents, matrices, changes.colour, strict=True)
+    matrices = warp_matrices(changes.placing, np.full(len(contents), side), size)[:, 0]
+    warp, colours = Warp(side, size), changes.colour[:, 0]
+    found["placing"] = [partial(warp.placed, first, matrix) for matrix in matrices]
+    found["colour"] = [partial(recoloured, final, colour) for colour in colours]
+    found["calls"] = [
+        partial(_changed, each, flags, warp, matrix, colour, planes)
+        for each, matrix, colour in zip(contents, matrices, colours, strict=True)
     ]
+    return found
 
 
 def _decoded(content: Content, flags: int = cv2.IMREAD_COLOR_BGR) -> Image:
@@ -154,15 +188,12 @@ def _decoded(content: Content, flags: int = cv2.IMREAD_COLOR_BGR) -> Image:
     return np.asarray(picture, np.uint8)
 
 
-def _as_it_is(content: Content, planes: list[Image]) -> None:
-    cv2.split(_decoded(content), planes)
+def _resized(content: Content, flags: int, size: int, planes: list[Image]) -> None:
+    cv2.split(resized(_decoded(content, flags), size), planes)
 
 
-def _changed(content: Content, flags: int, matrix: Doubles, size: int, colour: Floats, planes: list[Image]) -> None:
-    four = cv2.cvtColor(_decoded(content, flags), cv2.COLOR_BGR2RGBA)
-    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    warped = cv2.warpAffine(four, matrix, (size, size), flags=how, borderMode=cv2.BORDER_REPLICATE)
-    cv2.split(cv2.transform(cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB), colour), planes)
+def _changed(content: Content, flags: int, warp: Warp, matrix: Doubles, colour: Floats, planes: list[Image]) -> None:
+    cv2.split(recoloured(warp.placed(_decoded(content, flags), matrix), colour), planes)
 
 
 def measure(shards: Shards, workers: int, size: int, augmentation: Augmentation | None) -> dict[str, object]:
@@ -170,24 +201,27 @@ def measure(shards: Shards, workers: int, size: int, augmentation: Augmentation 
     rows = len(shards)
     targets = Targets(np.zeros((rows, 1), np.float32), np.ones((rows, 1), np.bool_), np.ones(rows, np.float32))
     feed = Feed(arm=Arm.BOTH, size=size, batch=_BATCH, augmentation=augmentation, shuffled=augmentation is not None)
-    rates: dict[str, list[float]] = {"loader": [], "decode": [], "calls": []}
+    parts = [kind for kind in _PARTS if augmentation is not None or kind != "colour"]
+    rates: dict[str, list[float]] = {"loader": [], **{kind: [] for kind in _LIMITS}}
+    costs: dict[str, list[float]] = {kind: [] for kind in ("decode", *parts)}
     with (
         Loader(shards, targets, np.arange(rows), feed, workers=workers) as loader,
         bare_processes(workers, some_pictures(shards), size, augmentation) as ask,
     ):
         epoch_seconds(loader, 0)
         for epoch in range(1, _ROUNDS + 1):
-            before = {kind: ask(kind) for kind in ("decode", "calls")}
+            before = {kind: ask(kind).per_second for kind in _LIMITS}
             rates["loader"].append(rows / epoch_seconds(loader, epoch))
             for kind, earlier in before.items():
-                rates[kind].append((earlier + ask(kind)) / 2 / Arm.BOTH.views)
-    ratios = {
-        kind: sorted(own / bare for own, bare in zip(rates["loader"], rates[kind], strict=True)) for kind in ("decode", "calls")
-    }
+                rates[kind].append((earlier + ask(kind).per_second) / 2 / Arm.BOTH.views)
+            for kind, own in costs.items():
+                own.append(ask(kind).microseconds)
+    ratios = {kind: sorted(own / bare for own, bare in zip(rates["loader"], rates[kind], strict=True)) for kind in _LIMITS}
     return {
         "size": size,
         "augmented": augmentation is not None,
         "rows_per_second": {name: statistics.median(each) for name, each in rates.items()},
+        "microseconds": {name: statistics.median(each) for name, each in costs.items()},
         "ratio_to_decode": statistics.median(ratios["decode"]),
         "ratio_to_calls": statistics.median(ratios["calls"]),
         "ratios": ratios,

@@ -92,17 +92,6 @@ def drawn_changes(options: Augmentation, keys: Tensor, views: int) -> Changes:
     return Changes(placing[:, :views], colour[:, :views], cover[:, :views], fill[:, :views])
 
 
-def unchanged(samples: int, views: int) -> Changes:
-    """Changes that leave all as it is."""
-    shape = (samples, views)
-    return Changes(
-        np.broadcast_to(np.eye(2, 3), (*shape, 2, 3)),
-        np.broadcast_to(np.eye(3, 4, dtype=np.float32), (*shape, 3, 4)),
-        np.zeros((*shape, 4)),
-        np.zeros((*shape, 3), np.uint8),
-    )
-
-
 def _placing(options: Augmentation, mirrored: Mask, draws: Doubles) -> Doubles:
     """(b, V, 2, 3); mirrored first, then turned, scaled and moved."""
     angle = np.radians(options.turn) * draws[..., 0]

@@ -40,7 +40,7 @@ from normpipe.stages.parts import SHARDS_FOLDER
 if TYPE_CHECKING:
     from normpipe.classify.predictor import Predictor, Sample
 
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 
 _LIBRARIES = ("torch", "diffusers", "transformers", "timm")
 _SHARED = ("numpy", "opencv-python", "pyarrow", "processor")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from normpipe.audit.groups import Floats
 from normpipe.classify.losses import scores
-from normpipe.classify.pictures import Planes, decoded, reduction, warp_matrices, warped
+from normpipe.classify.pictures import Planes, decoded, reduction, resized
 from normpipe.classify.predicted_rows import BATCH_ROWS
 from normpipe.classify.saved import load_classifier
 from normpipe.errors import NormpipeError
@@ -93,13 +93,5 @@ def seen(content: NDArray[np.uint8], side: int, size: int) -> Planes | str:
     Returns:
         (3, size, size) uint8, RGB; or what is wrong with it.
     """
-    factor = reduction(side, size)
-    picture = decoded(content, side, factor)
-    if isinstance(picture, str):
-        return picture
-    if len(picture) == size:
-        rgb = picture[..., ::-1]
-    else:
-        placing = np.eye(2, 3)[None, None]
-        rgb = warped(picture, warp_matrices(placing, np.array([-(-side // factor)]), size)[0, 0], size)
-    return np.ascontiguousarray(rgb.transpose(2, 0, 1))
+    picture = decoded(content, side, reduction(side, size))
+    return picture if isinstance(picture, str) else np.ascontiguousarray(resized(picture, size)[..., ::-1].transpose(2, 0, 1))

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from normpipe.audit.groups import Indices
 from normpipe.batches import Image
-from normpipe.classify.augmentation import drawn_changes, unchanged
+from normpipe.classify.augmentation import Augmentation, drawn_changes
 from normpipe.classify.feed import Feed, Share
 from normpipe.classify.keys import sample_keys
 from normpipe.classify.order import batch_places, row_order, shuffled_order
-from normpipe.classify.pictures import decoded, in_planes, recoloured, reduction, warp_matrices, warped
+from normpipe.classify.pictures import Warp, decoded, in_planes, recoloured, reduction, resized, warp_matrices
 from normpipe.classify.shards import Places
 from normpipe.errors import UsageError
 
@@ -62,6 +62,7 @@ class BatchReader:
         self._columns = list(dict.fromkeys(feed.arm.columns))
         self._views = [self._columns.index(name) for name in feed.arm.columns]
         self._factors = np.array([reduction(int(side), feed.size) for side in places.sides], np.intp)
+        self._warps: dict[int, Warp] = {}
         self._held: dict[int, list[_Contents]] = {}
         self._known: tuple[int, int] | None = None
         self._order: Indices = np.empty(0, np.intp)
@@ -84,7 +85,10 @@ class BatchReader:
         pictures = (
             torch.empty(picture_shape(self._feed, len(rows)), dtype=torch.uint8) if memory is None else memory[: len(rows)]
         )
-        self._fill(pictures.numpy(), rows, keys)
+        if self._feed.augmentation is None:
+            self._fill(pictures.numpy(), rows)
+        else:
+            self._fill_changed(pictures.numpy(), rows, keys, self._feed.augmentation)
         for group in [group for group in self._held if self._last[group] <= step]:
             del self._held[group]
         return Read(rows.astype(np.int64), keys.numpy(), pictures)
@@ -106,26 +110,35 @@ class BatchReader:
         self._last = np.full(len(number), -1)
         np.maximum.at(self._last, self._groups[self._order[mine]], steps[mine])
 
-    def _fill(self, target: NDArray[np.uint8], rows: Indices, keys: Tensor) -> None:
-        """Decode, change and write the pictures of rows into (b, V, 3, size, size)."""
-        size, views, options = self._feed.size, len(self._views), self._feed.augmentation
-        changes = unchanged(len(rows), views) if options is None else drawn_changes(options, keys, views)
+    def _fill(self, target: NDArray[np.uint8], rows: Indices) -> None:
+        """Decode and write the pictures of rows into (b, V, 3, size, size)."""
+        for row, views in zip(rows.tolist(), target, strict=True):
+            found = self._decoded(row)
+            for column, planes in zip(self._views, views, strict=True):
+                in_planes(resized(found[column], self._feed.size), planes[::-1])
+
+    def _fill_changed(self, target: NDArray[np.uint8], rows: Indices, keys: Tensor, options: Augmentation) -> None:
+        """As `_fill`, with all that augmentation changes."""
+        changes = drawn_changes(options, keys, len(self._views))
         files = self._places.file[rows]
         sides = -(-self._places.sides[files] // self._factors[files])
-        matrices = warp_matrices(changes.placing, sides, size)
-        covers = np.round(changes.cover * size).astype(np.intp).tolist()
+        matrices = warp_matrices(changes.placing, sides, self._feed.size)
+        covers = np.round(changes.cover * self._feed.size).astype(np.intp).tolist()
         for place, row in enumerate(rows.tolist()):
             found = self._decoded(row)
+            warp = self._warp(int(sides[place]))
             for view, column in enumerate(self._views):
-                picture, planes = found[column], target[place, view]
-                if options is None and len(picture) == size:
-                    in_planes(picture, planes[::-1])
-                    continue
-                picture = warped(picture, matrices[place, view], size)
-                in_planes(picture if options is None else recoloured(picture, changes.colour[place, view]), planes)
+                planes = target[place, view]
+                in_planes(recoloured(warp.placed(found[column], matrices[place, view]), changes.colour[place, view]), planes)
                 x0, y0, x1, y1 = covers[place][view]
                 if x0 < x1:
                     planes[:, y0:y1, x0:x1] = changes.fill[place, view, :, None, None]
+
+    def _warp(self, side: int) -> Warp:
+        found = self._warps.get(side)
+        if found is None:
+            found = self._warps[side] = Warp(side, self._feed.size)
+        return found
 
     def _decoded(self, row: int) -> list[Image]:
         """Pictures of a row, of all columns."""

@@ -165,6 +165,35 @@ def test_the_masked_has_exactly_no_gradient(task, seed):
     assert said.grad[known].abs().sum() > 0
 
 
+@settings(deadline=None, max_examples=40)
+@given(
+    st.sampled_from([Task.AU_INTENSITY, Task.VALENCE_AROUSAL]),
+    st.sampled_from(["icc", "ccc"]),
+    st.lists(st.booleans(), min_size=ROWS * LABELS, max_size=ROWS * LABELS),
+    st.sampled_from([float("nan"), float("inf"), -7.0, 1e30]),
+    st.integers(0, 5),
+)
+def test_what_stands_where_a_number_is_not_known_changes_nothing(task, measure, flags, junk, seed):
+    values, _, rows, of_labels = truth(task, seed)
+    known = torch.tensor(flags).view(ROWS, LABELS)
+    said = logits(seed).requires_grad_()
+
+    def found(values):
+        each = losses(task, Prediction(said), values, known, rows, of_labels, agreement=0.5, measure=measure)
+        gradient = torch.autograd.grad(torch.stack(list(each.values())).sum(), said)[0]
+        return {name: value.detach() for name, value in each.items()}, gradient
+
+    plain, gradient = found(values)
+    spoilt, same = found(values.where(known, junk))
+    assert {name: value.item() for name, value in spoilt.items()} == {name: value.item() for name, value in plain.items()}
+    assert torch.equal(same, gradient)
+    assert torch.isfinite(gradient).all()
+    assert (gradient[~known] == 0).all()
+    weights = known * rows[:, None] * of_labels
+    wanted = (weights * (scores(task, said.detach()) - values) ** 2).sum() / weights.sum().clamp(min=1e-12)
+    assert plain["labels"].item() == pytest.approx(wanted.item(), rel=1e-9)
+
+
 @pytest.mark.parametrize("task", list(Task))
 def test_nothing_known_costs_nothing(task):
     prediction = lnl(0)

@@ -7,7 +7,7 @@ from fixtures.faces import noise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from normpipe.classify.pictures import decoded, in_planes, recoloured, reduction, side_of, warp_matrices, warped
+from normpipe.classify.pictures import Warp, decoded, in_planes, recoloured, reduction, resized, side_of, warp_matrices
 from normpipe.config import Encode
 from normpipe.stages.encode import encode
 
@@ -71,6 +71,10 @@ def test_the_side_is_that_of_a_square():
     assert side_of(stored(smooth(48)[:40])) is None
 
 
+def warped(picture, matrix, size):
+    return Warp(len(picture), size).placed(picture, matrix)
+
+
 def as_it_is(side, size):
     return warp_matrices(np.eye(2, 3)[None, None], np.array([side]), size)[0, 0]
 
@@ -82,9 +86,8 @@ def test_a_warp_to_the_same_size_changes_nothing_but_the_order_of_channels():
 
 @pytest.mark.parametrize("size", [40, 63, 64, 100])
 def test_a_warp_to_another_size_is_a_resize(size):
-    picture = smooth(64)
-    wanted = cv2.resize(picture, (size, size), interpolation=cv2.INTER_LINEAR)[..., ::-1]
-    assert differences(warped(picture, as_it_is(64, size), size), wanted) <= 2
+    picture = noise(0, 64, 64)
+    assert differences(warped(picture, as_it_is(64, size), size), resized(picture, size)[..., ::-1]) <= 2
 
 
 def test_a_mirrored_picture_is_the_mirror_image():
@@ -105,6 +108,30 @@ def test_a_shift_is_counted_in_halves_of_the_side_and_repeats_the_border():
     moved = warped(picture, matrix, 64)[..., ::-1]
     np.testing.assert_array_equal(moved[:, :56], picture[:, 8:])
     np.testing.assert_array_equal(moved[:, 56:], np.repeat(picture[:, -1:], 8, axis=1))
+
+
+@given(st.integers(0, 10**6), st.integers(5, 70), st.integers(5, 70))
+def test_a_warp_reads_between_the_pixels_of_a_picture_that_goes_on_as_it_ends(seed, side, size):
+    random = np.random.default_rng(seed)
+    picture, placing = noise(seed, side, side), random.normal(0, 0.7, (1, 1, 2, 3))
+    matrix = warp_matrices(placing, np.array([side]), size)[0, 0]
+    x, y = matrix @ np.stack([*np.indices((size, size))[::-1].reshape(2, -1), np.ones(size**2)])
+    x0, y0 = np.floor(x).astype(int), np.floor(y).astype(int)
+    corners = [
+        picture[np.clip(y0 + down, 0, side - 1), np.clip(x0 + across, 0, side - 1)]
+        * np.abs((1 - across - x + x0) * (1 - down - y + y0))[:, None]
+        for down in (0, 1)
+        for across in (0, 1)
+    ]
+    wanted = sum(corners).reshape(size, size, 3)[..., ::-1]
+    assert np.abs(warped(picture, matrix, size) - wanted).max() <= 2
+
+
+def test_a_warp_remembers_no_picture():
+    matrix = np.array([[0.9, 0.3, -9], [-0.3, 0.8, 12]])
+    warp = Warp(64, 50)
+    warp.placed(noise(1, 64, 64), matrix)
+    np.testing.assert_array_equal(warp.placed(noise(0, 64, 64), matrix), warped(noise(0, 64, 64), matrix, 50))
 
 
 def test_colours_are_mixed_as_told_and_stay_colours():

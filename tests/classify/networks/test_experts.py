@@ -79,6 +79,27 @@ def test_noise_is_of_the_sample_and_only_of_training():
     assert torch.equal(gate.eval()(vectors(), KEYS)[0], gate(vectors(), None)[0])
 
 
+@settings(deadline=None, max_examples=25)
+@given(st.permutations(range(12)), st.integers(1, 3), st.integers(0, 2**62))
+def test_who_is_chosen_in_training_does_not_depend_on_the_others(order, chosen, seed):
+    gate = stirred(NoisyTopKGate(INPUTS, 3, EXPERTS, chosen)).train()
+    values, drawn = vectors(12), torch.arange(12) * 977 + seed
+    shares, _ = gate(values, drawn)
+    mixed, _ = gate(values[list(order)], drawn[list(order)])
+    assert torch.equal(mixed > 0, (shares > 0)[list(order)])
+    assert ((shares > 0).sum(2) == chosen).all()
+    torch.testing.assert_close(mixed, shares[list(order)])
+
+
+def test_noise_lets_every_expert_have_its_turn():
+    gate = gates(answers=1)["one of all"].train()
+    same = vectors(1).expand(2000, -1)
+    often = (gate(same, torch.arange(2000))[0] > 0).float().mean((0, 1))
+    assert (often > 0).all()
+    assert (often < 1).all()
+    assert (gate.eval()(same, None)[0] > 0).float().mean((0, 1)).max() == 1, "without noise always the same"
+
+
 def test_the_load_is_the_probability_to_be_chosen_if_only_ones_own_noise_is_drawn_again():
     """Equations 8 and 9, by counting."""
     gate = gates(answers=1)["noisy"].train()

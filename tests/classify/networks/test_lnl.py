@@ -3,9 +3,11 @@
 import pytest
 
 from normpipe.classify.labels import Task
+from normpipe.classify.objective import Objective
 
-from .tiny import SPACES, network, pictures, torch
+from .tiny import SPACES, keys, labels, network, pictures, torch
 
+from normpipe.classify.losses import Criterion  # isort: skip
 from normpipe.classify.networks.lnl import LocalNetworks, NonLocal, UNet, cut  # isort: skip
 
 
@@ -98,3 +100,28 @@ def test_region_losses_teach_the_weights_and_the_weights_teach_the_regions():
     (regions.weights * regions.logits.square().mean(2)).sum().backward()
     assert made.importance.weight.grad.abs().sum() > 0
     assert made.local_head.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", ["lnl", "lnl of overlapping regions"])
+@pytest.mark.parametrize("task", list(Task))
+def test_the_loss_of_the_labels_alone_teaches_what_weighs_the_regions(name, task):
+    made, (values, known) = network(name, task).train(), labels(task, 4)
+    criterion = Criterion(task, Objective(regions=0, overview=0, spread=0), torch.ones(values.shape[1]))
+    found = criterion.losses(criterion.sums(made(pictures(4), keys(4)), values, known, torch.ones(4)))
+    torch.stack(list(found.values())).sum().backward()
+    assert found.keys() <= {"labels", "agreement"}
+    learnt = {place for place, weight in made.named_parameters() if weight.grad is not None and weight.grad.abs().sum() > 0}
+    own = {place for place, _ in made.named_parameters() if place.startswith(("overview.", "importance.", "local.", "maps."))}
+    assert own <= learnt
+    assert not {place for place in learnt if place.startswith(("overview_head.", "local_head."))}, (
+        "these have losses of their own"
+    )
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_weight_maps_sum_to_1_for_every_sample(training):
+    made = network("lnl").train(training)
+    made.importance.weight.data *= 100
+    maps = made(pictures(6), keys(6)).weight_maps
+    assert maps.max() > 0.5, "far from even"
+    torch.testing.assert_close(maps.sum((1, 2)), torch.ones(6))

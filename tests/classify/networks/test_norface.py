@@ -10,7 +10,7 @@ from normpipe.classify.objective import Objective
 
 from .tiny import CONVNET, ENCODER, NETWORKS, SPACES, VIT, keys, labels, network, pictures, torch
 
-from normpipe.classify.losses import Criterion  # isort: skip
+from normpipe.classify.losses import Criterion, attached  # isort: skip
 from normpipe.classify.networks.norface import NorfaceClassifier  # isort: skip
 from normpipe.classify.networks.options import NorfaceOptions  # isort: skip
 
@@ -90,12 +90,40 @@ def test_what_is_not_known_teaches_nothing(name):
     assert seen.grad[3].abs().sum() > 0
 
 
+@pytest.mark.parametrize("name", ["convnet", "noisy gates", "lnl"])
+def test_two_halves_of_a_batch_teach_what_the_whole_teaches(name):
+    """All losses, the balance of experts among them, and the gradients of all weights."""
+    task, count = Task.AU, 6
+    made, seen, drawn, rows = network(name, task).train(), pictures(count), keys(count), torch.ones(count)
+    values, known = labels(task, count)
+    known[1, 0] = known[4] = False
+    criterion = Criterion(task, Objective(balance=1), torch.ones(values.shape[1]))
+
+    def sums(chosen):
+        return criterion.sums(made(seen[chosen], drawn[chosen]), values[chosen], known[chosen], rows[chosen])
+
+    def gradients(losses):
+        return torch.autograd.grad(torch.stack(list(losses.values())).sum(), list(made.parameters()))
+
+    losses_of_whole = criterion.losses(sums(slice(None)))
+    own = [sums(slice(2)), sums(slice(2, None))]
+    added = {name: own[0][name] + own[1][name] for name in own[0]}
+    torch.testing.assert_close(criterion.losses(added), losses_of_whole, atol=1e-5, rtol=1e-4)
+    assert ("balance" in losses_of_whole) == (name != "lnl")
+    of_halves = [gradients(criterion.losses(attached(added, each))) for each in own]
+    for first, second, whole in zip(*of_halves, gradients(losses_of_whole), strict=True):
+        torch.testing.assert_close(first + second, whole, atol=1e-4, rtol=1e-3)
+
+
 @pytest.mark.parametrize("name", list(NETWORKS))
 def test_a_saved_network_is_the_same_again(name, tmp_path):
     made = network(name).eval()
-    made.save_pretrained(tmp_path)
-    again = type(made).from_pretrained(tmp_path).eval()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "diffusion_pytorch_model.safetensors"]
+    made.save_pretrained(tmp_path / "first")
+    again = type(made).from_pretrained(tmp_path / "first").eval()
+    again.save_pretrained(tmp_path / "second")
+    first, second = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("first", "second"))
+    assert first.keys() == second.keys() == {"config.json", "diffusion_pytorch_model.safetensors"}
+    assert first["diffusion_pytorch_model.safetensors"] == second["diffusion_pytorch_model.safetensors"]
     with torch.no_grad():
         assert torch.equal(again(pictures(3)).logits, made(pictures(3)).logits)
         drawn = keys(3)
