@@ -51,7 +51,7 @@ def write_finished(out: Path, parts: Sequence[Sequence[Row]], side: int = SIDE, 
 
 
 def predict(classifier: Path, run: Path, out: Path, executor: Executor | None = None) -> RunSummary:
-    planned = plan_predictions(str(classifier), run, out)
+    planned = plan_predictions(str(classifier), str(run), out)
     return run_predictions(planned, executor or Here(), Progress(planned.plan.rows, Console(file=io.StringIO())))
 
 

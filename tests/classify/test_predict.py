@@ -155,7 +155,7 @@ def test_a_frame_that_kills_its_process_is_left_out_and_keeps_its_rows(classifie
 
 
 def test_one_frame_can_be_tried_alone(classifier, run, tmp_path):
-    task = plan_predictions(str(classifier), run, tmp_path / "out").task
+    task = plan_predictions(str(classifier), str(run), tmp_path / "out").task
     task.prepare()
     for frame in (0, 3, 5, 25):
         task.probe(frame)
@@ -234,14 +234,14 @@ def _child(process):
 
 def test_a_worker_with_another_classifier_is_refused(run, tmp_path):
     folder = write_classifier(tmp_path / "model")
-    planned = plan_predictions(str(folder), run, tmp_path / "out")
+    planned = plan_predictions(str(folder), str(run), tmp_path / "out")
     write_classifier(folder, seed=1)
     with pytest.raises(IncompatibleRunError, match="a worker has other files than the plan of: classifier"):
         planned.task.prepare()
 
 
 def test_a_worker_of_another_environment_is_refused(classifier, run, tmp_path):
-    task = plan_predictions(str(classifier), run, tmp_path / "out").task
+    task = plan_predictions(str(classifier), str(run), tmp_path / "out").task
     task.environment = {**task.environment, "torch": "0.1"}
     with pytest.raises(IncompatibleRunError, match=r"a worker's environment differs from the plan's in: torch$"):
         task.prepare()
@@ -264,14 +264,14 @@ def test_an_unfinished_run_is_refused(classifier, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_is_no_run_is_refused(classifier, tmp_path):
+def test_a_folder_without_pairs_is_refused(classifier, tmp_path):
     (tmp_path / "run").mkdir()
-    with pytest.raises(UsageError, match=r"^run: not a run's folder"):
+    with pytest.raises(UsageError, match=r"^run: holds no Parquet files; name the OUT of `normpipe run`, or a folder"):
         predict(classifier, tmp_path / "run", tmp_path / "out")
 
 
 def test_out_is_a_folder_of_its_own(classifier, run):
-    with pytest.raises(UsageError, match=r"^OUT is RUN itself"):
+    with pytest.raises(UsageError, match=r"^OUT is SHARDS itself"):
         predict(classifier, run, run)
     with pytest.raises(UsageError, match=r"^OUT is CLASSIFIER itself"):
         predict(classifier, run, classifier)
@@ -292,7 +292,7 @@ def test_planning_needs_no_torch(classifier, run, tmp_path):
         "import sys\n"
         "from pathlib import Path\n"
         "from normpipe.classify.prediction_run import plan_predictions\n"
-        "plan_predictions(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))\n"
+        "plan_predictions(sys.argv[1], sys.argv[2], Path(sys.argv[3]))\n"
         "print({'torch', 'diffusers', 'skimage', 'sklearn'} & set(sys.modules))\n"
     )
     arguments = [str(classifier), str(run), str(tmp_path / "out")]

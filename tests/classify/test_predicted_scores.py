@@ -17,7 +17,7 @@ from .predicted import SIDE, predict, write_finished
 from .trained import write_classifier
 
 from normpipe.classify.metrics import Metric  # isort: skip
-from normpipe.classify.predicted_scores import score_lines, score_predictions  # isort: skip
+from normpipe.classify.predicted_scores import Judging, score_lines, score_predictions  # isort: skip
 from normpipe.classify.prediction_run import plan_predictions  # isort: skip
 
 
@@ -34,17 +34,17 @@ def predicted(tmp_path_factory):
     classifier = write_classifier(folder / "model", arm=Arm.BOTH)
     run = write_finished(folder / "run", [rows[:10], rows[10:]], frames=20)
     assert predict(classifier, run, folder / "out").complete
-    return plan_predictions(str(classifier), run, folder / "out")
+    return plan_predictions(str(classifier), str(run), folder / "out")
 
 
 def said(predicted, name):
     """By sample, of rows that were predicted."""
-    tables = [pq.read_table(predicted.out / "predictions" / part).to_pylist() for part in predicted.parts]
+    tables = [pq.read_table(part).to_pylist() for part in sorted((predicted.out / "predictions").iterdir())]
     return {row["sample_id"]: row[name] for rows in tables for row in rows if row[name] is not None}
 
 
 def test_the_accuracy_is_that_of_counting(predicted):
-    found = score_predictions(predicted)
+    found = score_predictions(predicted, Judging())
     scores = said(predicted, "AU12")
     right = [(score >= 0.5) == bool(int(sample[1:]) % 2) for sample, score in scores.items()]
     assert found.rows == len(scores) == 17
@@ -53,24 +53,24 @@ def test_the_accuracy_is_that_of_counting(predicted):
 
 
 def test_rows_of_one_split(predicted):
-    found = score_predictions(predicted, split="test")
+    found = score_predictions(predicted, Judging(split="test"))
     assert found.rows == sum(int(sample[1:]) % 3 > 0 for sample in said(predicted, "AU12"))
 
 
 def test_the_file_says_what_was_judged_and_how(predicted):
-    score_predictions(predicted, split="test", bootstrap=Bootstrap(draws=50))
+    score_predictions(predicted, Judging(split="test"), Bootstrap(draws=50))
     content = (predicted.out / "scores.json").read_bytes()
     document = json.loads(content)
     assert document["split"] == "test"
     assert document["predictions"] == predicted.plan.fingerprint.digest
     accuracy = document["evaluation"]["scores"]["accuracy"]["overall"]
     assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
-    score_predictions(predicted, split="test", bootstrap=Bootstrap(draws=50))
+    score_predictions(predicted, Judging(split="test"), Bootstrap(draws=50))
     assert (predicted.out / "scores.json").read_bytes() == content
 
 
 def test_lines_give_each_metric_with_its_interval(predicted):
-    first, *lines = score_lines(score_predictions(predicted, bootstrap=Bootstrap(draws=50)))
+    first, *lines = score_lines(score_predictions(predicted, Judging(), Bootstrap(draws=50)))
     assert first == "17 labelled rows of 7 people"
     assert [line.partition(":")[0] for line in lines] == ["f1", "balanced_f1", "auc", "accuracy", "balanced_accuracy"]
     assert all("[" in line for line in lines)
@@ -78,9 +78,9 @@ def test_lines_give_each_metric_with_its_interval(predicted):
 
 def test_without_labels_there_is_nothing_to_judge(predicted):
     with pytest.raises(UsageError, match=r"^--scores: none of the 0 rows of the split validation of run that were predicted"):
-        score_predictions(predicted, split="validation")
+        score_predictions(predicted, Judging(split="validation"))
     with pytest.raises(UsageError, match=r"^--scores: none of the 17 rows of run that were predicted has a label of AU01, "):
-        score_predictions(predicted, active_from=2)
+        score_predictions(predicted, Judging(active_from=2))
 
 
 def test_emotions_that_the_classifier_does_not_know_are_left_out(tmp_path):
@@ -89,8 +89,8 @@ def test_emotions_that_the_classifier_does_not_know_are_left_out(tmp_path):
     classifier = write_classifier(tmp_path / "model", task=Task.EMOTION)
     run = write_finished(tmp_path / "run", [rows[:10], rows[10:]], frames=20)
     predict(classifier, run, tmp_path / "out")
-    predicted = plan_predictions(str(classifier), run, tmp_path / "out")
-    found = score_predictions(predicted)
+    predicted = plan_predictions(str(classifier), str(run), tmp_path / "out")
+    found = score_predictions(predicted, Judging())
     emotion = said(predicted, "emotion")
     right = [emotion[row["sample_id"]] == row["emotion"] for row in rows if row["emotion"] in SPACES[Task.EMOTION].names]
     assert found.rows == len(right) == 12

@@ -42,7 +42,7 @@ def test_predictions_their_scores_and_their_status(classifier, run, tmp_path, ca
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--split", "test"], "--split and --active-from say which labels are judged: add --scores"),
+        (["--split", "test"], "--protocol, --fold, --split and --active-from say what is judged: add --scores"),
         (["--scores", "--active-from", "0"], "Invalid value for '--active-from'"),
     ],
 )
@@ -59,7 +59,7 @@ def test_no_classifier_and_no_run_are_one_line(classifier, run, tmp_path, capsys
     (tmp_path / "no-run").mkdir()
     code, _, errors = normpipe(capsys, "classify", "predict", classifier, tmp_path / "no-run", tmp_path / "out")
     assert (code, len(errors.splitlines())) == (2, 1)
-    assert "not a run's folder" in errors
+    assert errors.startswith("error: no-run: holds no Parquet files; ")
     assert not (tmp_path / "out").exists()
 
 
