@@ -27,7 +27,7 @@ from normpipe.sources.root import Root, is_remote, named_path
 from normpipe.stages.faces_table import frame_starts
 from normpipe.stages.parts import SHARDS_FOLDER
 
-PART_ROWS = 4096
+PART_ROWS = 2048
 
 _MOST_GROUP_BYTES = 256 << 20
 _LABEL_ROWS = 4096

@@ -118,7 +118,7 @@ def score_predictions(predicted: PredictionRun, judging: Judging, bootstrap: Boo
         bootstrap: Draws of people; None for no intervals.
 
     Raises:
-        UsageError: no row with a prediction has a label, a label cannot be right, or the protocol does not fit rows or classifier.
+        UsageError: no row with a prediction has a label, a label cannot be right, or the protocol does not fit them.
     """
     own = predicted.classifier.space
     judging.check(own)

@@ -201,6 +201,8 @@ class ShardFile:
             raise UsageError(
                 f"{self}{where}: damaged; fetch the file again, or delete it and repeat the run that wrote it"
             ) from error
+        except ValueError as error:  # fsspec's, of a server that knows no ranges
+            raise UsageError(f"{self}: the server gives no parts of files; fetch the files and name their folder") from error
 
 
 def shown_root(url: str) -> str:
