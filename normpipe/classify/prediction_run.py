@@ -20,6 +20,7 @@ from normpipe.classify.saved import (
     classifier_sha256,
     read_classifier,
 )
+from normpipe.classify.shard_sources import run_folder
 from normpipe.engine.fingerprint import Fingerprint
 from normpipe.engine.journal import Journal, altered_files
 from normpipe.engine.lock import locked
@@ -137,7 +138,8 @@ def _check_apart(out: Path, source: PredictedSource, classifier: Path) -> None:
     for name, taken in (("SHARDS", source.folder), ("CLASSIFIER", classifier)):
         if taken is not None and own == taken.resolve():
             raise UsageError(f"OUT is {name} itself; name another folder")
-    if source.run is None and source.folder is not None and own.is_relative_to(source.folder.resolve()):
+    folder = source.folder
+    if folder is not None and run_folder(str(folder)) is None and own.is_relative_to(folder.resolve()):
         raise UsageError("OUT lies in SHARDS, where all Parquet files are taken for pairs; name a folder elsewhere")
 
 

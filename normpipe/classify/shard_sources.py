@@ -74,7 +74,7 @@ def _remote_files(url: str) -> list[ShardFile]:
             return [ShardFile(root, uri, shown_root(root.url))]
     except OSError as error:
         raise UsageError(f"{name}: cannot be reached ({os.strerror(error.errno or errno.EIO)}); {ADVICE}") from error
-    if "?" in url:
+    if mark:
         raise UsageError(f"{shown_root(url)}: a URL with a query is that of one Parquet file; there is none at this one")
     return _parquet_files(url)
 

@@ -62,6 +62,12 @@ def test_a_query_belongs_to_one_file_and_is_not_told(release):
         shard_files(f"flaky://{release}/data/?signature=secret")
 
 
+def test_a_query_may_be_that_of_an_archive(release, tmp_path):
+    with zipfile.ZipFile(tmp_path / "release.zip?signature=secret", "w") as archive:
+        archive.write(release / "data" / "a.parquet", "a.parquet")
+    assert list(map(str, shard_files(f"zip://::file://{tmp_path}/release.zip?signature=secret"))) == ["release.zip/a.parquet"]
+
+
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
