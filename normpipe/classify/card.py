@@ -76,7 +76,7 @@ tags: [facial-expression, {space.task.value.replace("_", "-")}]
 Sees {_SEES[arm]} (arm {arm.value}, {size} x {size} pixels) and says {_SAYS[space.task]}. Use it with
 
 ```
-normpipe classify predict FOLDER RUN OUT
+normpipe classify predict FOLDER SHARDS OUT
 ```
 
 Network: {network}, {parameters:,} parameters. Licence of the weights: {card.licence or _NOT_STATED}.

@@ -1,4 +1,4 @@
-"""`predictions/`: what a classifier says of each row of a run, part by part as the run has its pairs.
+"""`predictions/`: what a classifier says of each row of a run or of other Parquet files, part by part.
 
 The same rows in the same order. A row without a pair, or whose pictures cannot be read, has its reason and no score.
 """
@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from normpipe.audit.groups import Floats
 from normpipe.classify.labels import LabelSpace, Task
+from normpipe.errors import UsageError
 from normpipe.records import PAIRS_SCHEMA, Failure, Reason, Status
 
 PREDICTIONS_FOLDER = "predictions"
@@ -22,22 +23,38 @@ ROW_COLUMNS = ("sample_id", "face_index", "dataset", "subject", "split")
 
 OUTCOME_COLUMNS = ("status", "reason", "detail")
 
+STORED_SCHEMA = pa.schema([PAIRS_SCHEMA.field(name) for name in (*ROW_COLUMNS, *OUTCOME_COLUMNS)])
+"""What is read of a row besides its pictures."""
+
 SAID = "emotion"
 """Column of the likeliest emotion."""
 
 
 def predictions_schema(space: LabelSpace) -> pa.Schema:
     """All columns: the row, its outcome, a score for each label by the label's name, and SAID where emotions are learnt."""
-    fields = [PAIRS_SCHEMA.field(name) for name in (*ROW_COLUMNS, *OUTCOME_COLUMNS)]
+    fields = [*STORED_SCHEMA]
     fields += [pa.field(name, pa.float32()) for name in space.names]
     fields += [pa.field(SAID, pa.string())] if space.task is Task.EMOTION else []
     return pa.schema(fields)
 
 
-def stored_failures(rows: pa.RecordBatch) -> list[Failure | None]:
-    """Why rows of a run have no pair, from their OUTCOME_COLUMNS; None for those that have one."""
+def stored_failures(rows: pa.RecordBatch, where: str) -> list[Failure | None]:
+    """Why rows have no pair, from their OUTCOME_COLUMNS; None for those that have one, or of which nothing is said.
+
+    Args:
+        rows: With STORED_SCHEMA.
+        where: The file, for messages.
+
+    Raises:
+        UsageError: a row failed for a reason that is not known here.
+    """
     columns = zip(*(rows[name].to_pylist() for name in OUTCOME_COLUMNS), strict=True)
-    return [None if status == Status.OK else Failure(Reason(reason), detail or "") for status, reason, detail in columns]
+    try:
+        return [
+            None if status in {Status.OK, None} else Failure(Reason(reason), detail or "") for status, reason, detail in columns
+        ]
+    except ValueError as error:
+        raise UsageError(f"{where}: a row failed for a reason that this version does not know; update normpipe") from error
 
 
 def predictions_batch(

@@ -1,17 +1,18 @@
-"""`normpipe classify predict` without its command line: a finished run and a classifier become a folder of predictions.
+"""`normpipe classify predict` without its command line: pairs and a classifier become a folder of predictions.
 
-OUT is a run's folder of its own: plan, journal, log, summary. What another classifier, another run or another environment
+OUT is a run's folder of its own: plan, journal, log, summary. What another classifier, other pairs or another environment
 would write is refused, and the same command takes up what is pending.
 """
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from normpipe import __version__
-from normpipe.audit.plan import AuditedRun, finished_run
+from normpipe.audit.plan import AuditedRun
+from normpipe.classify.predicted_parts import PredictedSource, predicted_source
 from normpipe.classify.predicted_rows import PREDICTIONS_FOLDER
-from normpipe.classify.prediction_task import ALGORITHM_VERSION, PredictionTask, prediction_environment
+from normpipe.classify.prediction_task import ALGORITHM_VERSION, Device, PredictionTask, prediction_environment
 from normpipe.classify.saved import (
     CLASSIFIER_FILE,
     SavedClassifier,
@@ -19,6 +20,7 @@ from normpipe.classify.saved import (
     classifier_sha256,
     read_classifier,
 )
+from normpipe.classify.shard_sources import run_folder
 from normpipe.engine.fingerprint import Fingerprint
 from normpipe.engine.journal import Journal, altered_files
 from normpipe.engine.lock import locked
@@ -37,14 +39,14 @@ class PredictionRun:
     """A prediction that is ready to start.
 
     Attributes:
-        source: The run whose pairs are looked at.
+        source: The pairs that are looked at.
         folder: Of the classifier's files.
         classifier: What it was trained for.
-        plan: The shards of the run, and the fingerprint of the predictions.
+        plan: A shard for each part of the source, and the fingerprint of the predictions.
         task: What a worker does.
     """
 
-    source: AuditedRun
+    source: PredictedSource
     folder: Path
     classifier: SavedClassifier
     plan: Plan
@@ -55,43 +57,40 @@ class PredictionRun:
         """Folder of the predictions."""
         return self.task.out
 
-    @property
-    def parts(self) -> list[str]:
-        """Names of the run's parts, which are those of the predictions, in order."""
-        return [f"{record.shard.name}.parquet" for record in self.source.records]
 
-
-def plan_predictions(where: str, run: Path, out: Path) -> PredictionRun:
-    """Look at the classifier and at the run, and fingerprint all that decides about the predictions; nothing is written.
+def plan_predictions(where: str, shards: str, out: Path, *, partial: bool = False, device: Device = "cpu") -> PredictionRun:
+    """Look at the classifier and at the pairs, and fingerprint all that decides about the predictions; nothing is written.
 
     Args:
         where: The classifier, see saved.classifier_folder.
-        run: A finished run's folder.
+        shards: The pairs, see shard_sources.shard_files.
         out: Folder of the predictions.
+        partial: Take what is committed of a run that is not finished.
+        device: Where the network is to be.
 
     Raises:
         ModelUnavailableError: there is no such classifier, or a package is missing.
-        UsageError: the classifier cannot be used, the run is none or not finished, or OUT is one of the two.
+        UsageError: the classifier or the pairs cannot be used, see predicted_source, or OUT is one of the two.
     """
     folder = classifier_folder(where)
     classifier, sha256 = read_classifier(folder), classifier_sha256(folder)
-    source, out = finished_run(run), out.absolute()
-    for name, taken in (("RUN", source.out), ("CLASSIFIER", folder)):
-        if out.resolve() == taken.resolve():
-            raise UsageError(f"OUT is {name} itself; name another folder")
-    surroundings = prediction_environment()
+    source, out = predicted_source(shards, classifier.arm, partial=partial), out.absolute()
+    _check_apart(out, source, folder)
+    surroundings = prediction_environment(device)
     fingerprint = Fingerprint(
         {
-            "run": source.plan.fingerprint.digest,
-            "run_content": source.content,
+            **source.fingerprint,
             "classifier": sha256,
             "algorithm.predict": str(ALGORITHM_VERSION),
             **{f"environment.{name}": value for name, value in surroundings.items()},
         }
     )
-    plan = Plan(source.plan.rows, source.plan.shard_size, fingerprint, producer=f"normpipe {__version__}")
+    *starts, rows = source.starts
+    plan = Plan(rows, max(part.inputs for part in source.parts), fingerprint, f"normpipe {__version__}", tuple(starts))
+    if source.run is not None:
+        plan = replace(plan, shard_size=source.run.plan.shard_size, starts=())
     given = where if where.startswith("hf://") else str(folder.absolute())
-    task = PredictionTask(out, source.out, source.pipeline.size, plan.shard_size, given, sha256, surroundings)
+    task = PredictionTask(out, source.parts, tuple(starts), source.side, given, sha256, surroundings, device)
     return PredictionRun(source, folder, classifier, plan, task)
 
 
@@ -106,7 +105,7 @@ def run_predictions(planned: PredictionRun, executor: Executor, progress: Progre
 
     Raises:
         IncompatibleRunError: OUT holds something else, or a live run holds it.
-        UsageError: a part of the run is not what its journal tells of.
+        UsageError: a part of a run is not what its journal tells of.
         NormpipeError: OUT cannot be written, or the processes cannot work.
         Interrupted: SIGINT or SIGTERM; what is committed stays.
     """
@@ -115,7 +114,7 @@ def run_predictions(planned: PredictionRun, executor: Executor, progress: Progre
         journal = Journal(out, plan.fingerprint.digest)
         _settle_plan(planned, journal)
         if len(journal.committed(plan.shards)) < len(plan.shards):
-            _check_parts(planned.source)
+            _check_parts(planned.source.run)
         return execute(out, plan, planned.task, executor, progress, folders=(PREDICTIONS_FOLDER,))
 
 
@@ -133,8 +132,21 @@ def _settle_plan(planned: PredictionRun, journal: Journal) -> None:
         write_plan(out, planned.plan)
 
 
-def _check_parts(run: AuditedRun) -> None:
-    """Make sure that the parts are those that the journal tells of."""
+def _check_apart(out: Path, source: PredictedSource, classifier: Path) -> None:
+    """OUT must be a folder of its own, and none where pairs are looked for."""
+    own = out.resolve()
+    for name, taken in (("SHARDS", source.folder), ("CLASSIFIER", classifier)):
+        if taken is not None and own == taken.resolve():
+            raise UsageError(f"OUT is {name} itself; name another folder")
+    folder = source.folder
+    if folder is not None and run_folder(str(folder)) is None and own.is_relative_to(folder.resolve()):
+        raise UsageError("OUT lies in SHARDS, where all Parquet files are taken for pairs; name a folder elsewhere")
+
+
+def _check_parts(run: AuditedRun | None) -> None:
+    """Make sure that a run's parts are those that its journal tells of; of other files, workers look at the footers."""
+    if run is None:
+        return
     for file in altered_files(run.out, run.records, {SHARDS_FOLDER}):
         raise UsageError(
             f"{run.out.name}: {file} is not the file that the journal tells of; delete it and finish the run again"

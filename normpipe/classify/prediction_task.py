@@ -1,49 +1,46 @@
-"""Predicting as a task of the engine: a part of a run's pairs becomes a part of predictions, row by row.
+"""Predicting as a task of the engine: a part of the pairs becomes a part of predictions, row by row.
 
 A row's place in its batch follows from its number in the part alone, and a row without pictures leaves its place empty: so
 what is said of a row depends neither on workers nor on what has become of other rows.
 """
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from normpipe.classify.predicted_parts import Part
 from normpipe.classify.predicted_rows import (
-    BATCH_ROWS,
-    OUTCOME_COLUMNS,
     PREDICTIONS_FOLDER,
-    ROW_COLUMNS,
+    STORED_SCHEMA,
     predictions_batch,
     predictions_schema,
     stored_failures,
 )
 from normpipe.classify.saved import classifier_folder, classifier_sha256
-from normpipe.config import Pipeline
+from normpipe.config import Execution, Pipeline
 from normpipe.engine.tasks import Advance, OutputFile, Shard, ShardResult
 from normpipe.engine.threads import limit_libraries
-from normpipe.errors import IncompatibleRunError, UsageError
+from normpipe.errors import IncompatibleRunError
 from normpipe.records import Failure, Reason
-from normpipe.shards.commits import part_name
-from normpipe.shards.reader import open_part, read_slice
 from normpipe.shards.writer import ShardWriter
 from normpipe.stages.environment import environment, library_version
-from normpipe.stages.faces_table import frame_starts
-from normpipe.stages.parts import SHARDS_FOLDER
 
 if TYPE_CHECKING:
     from normpipe.classify.predictor import Predictor, Sample
 
 ALGORITHM_VERSION = 2
 
+Device = Literal["cpu", "cuda"]
+
 _LIBRARIES = ("torch", "diffusers", "transformers", "timm")
-_SHARED = ("numpy", "opencv-python", "pyarrow", "processor")
+_SHARED = ("numpy", "opencv-python", "pyarrow", "processor", "device")
 
 
 @dataclass(slots=True)
@@ -52,21 +49,23 @@ class PredictionTask:
 
     Attributes:
         out: The folder of the predictions.
-        source: That of the run.
-        side: Pixels along the side of the run's pictures.
-        shard_size: Frames of one of its shards.
+        parts: What is looked at, a part for each shard of the plan.
+        starts: First input row of each.
+        side: Pixels along the side of the pictures.
         classifier: Its folder, or `hf://owner/name@commit`.
         sha256: Of its files; a worker that has others refuses.
         environment: What the plan says of the environment; a worker that differs refuses.
+        device: Where the network is, `cpu` or `cuda`.
     """
 
     out: Path
-    source: Path
+    parts: tuple[Part, ...]
+    starts: tuple[int, ...]
     side: int
-    shard_size: int
     classifier: str
     sha256: str
     environment: dict[str, str]
+    device: Device
     _loaded: "Predictor | None" = field(default=None, init=False, repr=False)
 
     def prepare(self) -> None:
@@ -74,10 +73,10 @@ class PredictionTask:
 
         Raises:
             IncompatibleRunError: this worker would predict otherwise than the plan says.
-            NormpipeError: the classifier is missing or unusable.
+            NormpipeError: the classifier is missing or unusable, there is no such device, or too little memory on it.
         """
         limit_libraries()
-        here = prediction_environment()
+        here = prediction_environment(self.device)
         different = [name for name in self.environment if self.environment[name] != here.get(name)]
         if different:
             raise IncompatibleRunError(f"a worker's environment differs from the plan's in: {', '.join(different)}")
@@ -85,15 +84,13 @@ class PredictionTask:
             raise IncompatibleRunError("a worker has other files than the plan of: classifier; give all the same")
         from normpipe.classify.predictor import Predictor
 
-        self._loaded = Predictor(self.classifier)
+        self._loaded = Predictor(self.classifier, self.device)
 
     def run(self, shard: Shard, advance: Advance, excluded: Mapping[int, Reason]) -> ShardResult:
         """Predict one part."""
         began = perf_counter()
-        part = self.source / SHARDS_FOLDER / f"{shard.name}.parquet"
-        starts = frame_starts(part)
-        if len(starts) != shard.rows + 1:
-            raise UsageError(f"{SHARDS_FOLDER}/{part.name}: holds other rows than the run's plan says")
+        part = self.parts[shard.index]
+        starts = part.starts()
         reasons = {
             row: reason
             for frame, reason in excluded.items()
@@ -105,9 +102,9 @@ class PredictionTask:
         path = f"{PREDICTIONS_FOLDER}/{shard.name}.parquet"
         predictor = self._predictor
         space = predictor.classifier.space
-        with open_part(part) as pairs, ShardWriter(self.out / path, predictions_schema(space)) as writer:
-            for batch in pairs.iter_batches(BATCH_ROWS, columns=self._columns):
-                stored = stored_failures(batch)
+        with ShardWriter(self.out / path, predictions_schema(space)) as writer:
+            for batch in part.batches(STORED_SCHEMA, self._pictures):
+                stored = stored_failures(batch, str(part.file))
                 found = self._samples(batch, stored, [reasons.get(rows + number) for number in range(batch.num_rows)])
                 failures = [each if isinstance(each, Failure) else None for each in found]
                 samples = [None if isinstance(each, Failure) else each for each in found]
@@ -126,17 +123,16 @@ class PredictionTask:
             ok=rows - failed.total(),
             failed=dict(failed),
             seconds_by_stage={"predict": perf_counter() - began},
-            settled=dict(settled),  # the run is done with them
+            settled=dict(settled),  # whoever wrote the pairs is done with them
         )
 
     def probe(self, row: int) -> None:
-        """Predict the rows of one frame alone."""
-        index = row // self.shard_size
-        part = self.source / SHARDS_FOLDER / f"{part_name(index)}.parquet"
-        starts = frame_starts(part)
-        low, high = (int(starts[row - index * self.shard_size + step]) for step in (0, 1))
-        for batch in read_slice(part, low, high).select(self._columns).combine_chunks().to_batches(max_chunksize=1):
-            (found,) = self._samples(batch, stored_failures(batch), [None])
+        """Predict one frame, or one row where these count, alone."""
+        index = bisect_right(self.starts, row) - 1
+        part, place = self.parts[index], row - self.starts[index]
+        low, high = part.starts()[place : place + 2].tolist()
+        for batch in part.batches(STORED_SCHEMA, self._pictures, places=range(low, high), most=1):
+            (found,) = self._samples(batch, stored_failures(batch, str(part.file)), [None])
             self._predictor.scores([None if isinstance(found, Failure) else found])
 
     def _samples(
@@ -144,7 +140,7 @@ class PredictionTask:
     ) -> list["Sample | Failure"]:
         """The pictures of each row, or why there are none."""
         names = self._pictures
-        contents = zip(*(pc.struct_field(batch[name], "bytes").to_pylist() for name in names), strict=True)
+        contents = zip(*(batch[name].to_pylist() for name in names), strict=True)
         found: list[Sample | Failure] = []
         for failure, reason, pictures in zip(stored, excluded, contents, strict=True):
             if failure is not None:
@@ -165,12 +161,8 @@ class PredictionTask:
         """Columns of pictures that the classifier sees, each once."""
         return list(dict.fromkeys(self._predictor.classifier.arm.columns))
 
-    @property
-    def _columns(self) -> list[str]:
-        return [*ROW_COLUMNS, *OUTCOME_COLUMNS, *self._pictures]
 
-
-def prediction_environment() -> dict[str, str]:
-    """Libraries and processor that decide about scores."""
-    used = environment(Pipeline())
+def prediction_environment(device: Device) -> dict[str, str]:
+    """Libraries, processor and device that decide about scores."""
+    used = environment(Pipeline(execution=Execution(device=device)))
     return {name: used[name] for name in _SHARED} | {library: library_version(library) for library in _LIBRARIES}

@@ -3,7 +3,9 @@
 All that can be wrong with a file is said here, in one line that names the file, not the folders above it.
 """
 
+import hashlib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 
 from normpipe.errors import UsageError
 from normpipe.records import LABEL_SCHEMA, PAIRS_SCHEMA
-from normpipe.sources.root import Root
+from normpipe.sources.root import Root, is_remote
 
 _ROW_COLUMNS = ("sample_id", "dataset", "subject", "face_index", "split", "status", "reason", *LABEL_SCHEMA.names)
 
@@ -23,7 +25,24 @@ ROWS_SCHEMA = pa.schema([PAIRS_SCHEMA.field(name) for name in _ROW_COLUMNS])
 """What of a row is read without its pictures."""
 
 _BYTES = "bytes"
+_STREAM_BYTES = 1 << 20
 _REMEDY = "give the OUT of `normpipe run`, or Parquet files of its pairs"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a file is made, as its footer tells without any row being read.
+
+    Attributes:
+        counts: (groups,) rows of each row group.
+        sizes: (groups,) bytes of each row group, all columns.
+        digest: Hex digest of the footer, which says where every value lies and how long it is: of another file another one, but
+            for values exchanged by others of the same length.
+    """
+
+    counts: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +60,12 @@ class ShardFile:
     source: str
 
     def __str__(self) -> str:
-        return f"{self.source}/{self.uri}"
+        return f"{self.source}/{self.name}"
+
+    @property
+    def name(self) -> str:
+        """The file's place below the root, without the query of an address, which may be a password."""
+        return self.uri if self.root.is_local else self.uri.partition("?")[0]
 
     def rows(self, pictures: Sequence[str]) -> tuple[pa.Table, NDArray[np.int64]]:
         """The rows, and how many each row group has.
@@ -56,13 +80,7 @@ class ShardFile:
             UsageError: the file is damaged or cannot be read, or lacks a column.
         """
         with self._open() as file:
-            for name in (*_ROW_COLUMNS, *pictures):
-                if name not in file.schema_arrow.names:
-                    raise UsageError(f"{self}: has no column {name!r}; {_REMEDY}")
-            for name in pictures:
-                kind = file.schema_arrow.field(name).type
-                if not pa.types.is_struct(kind) or kind.get_field_index(_BYTES) < 0:
-                    raise UsageError(f"{self}: the column {name!r} holds no pictures; {_REMEDY}")
+            self._check_columns(file, _ROW_COLUMNS, pictures)
             table = file.read(columns=list(_ROW_COLUMNS), use_threads=False)
             counts = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
         return self._conformed(table), np.array(counts, np.int64)
@@ -77,25 +95,105 @@ class ShardFile:
             table = file.read_row_group(group, columns=[f"{name}.{_BYTES}" for name in columns], use_threads=False)
             return [pa.compute.struct_field(table[name].combine_chunks(), _BYTES).cast(pa.binary()) for name in columns]
 
+    def layout(self, pictures: Sequence[str]) -> Layout:
+        """How the file is made.
+
+        Args:
+            pictures: Columns that must be there, as sample_id must.
+
+        Raises:
+            UsageError: the file is damaged or cannot be read, or lacks a column.
+        """
+        with self._open() as file:
+            self._check_columns(file, ("sample_id",), pictures)
+            groups = [file.metadata.row_group(group) for group in range(file.num_row_groups)]
+            counts, sizes = [group.num_rows for group in groups], [group.total_byte_size for group in groups]
+            return Layout(np.array(counts, np.int64), np.array(sizes, np.int64), _footer_digest(file))
+
+    def batches(
+        self,
+        columns: pa.Schema,
+        pictures: Sequence[str],
+        rows: range,
+        *,
+        most: int,
+        streamed: bool = False,
+        digest: str | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        """Some of the rows, in order; no batch holds rows of two row groups.
+
+        Args:
+            columns: To read; null where the file lacks one.
+            pictures: Columns of encoded pictures, which are there.
+            rows: Numbers in the file, one after the other.
+            most: Rows of a batch.
+            streamed: Hold a few pages of each column instead of a row group. At a URL that takes many more requests.
+            digest: Of the footer that the file must have.
+
+        Yields:
+            Batches of `columns` and then of `pictures`, these as binary.
+
+        Raises:
+            UsageError: the file is another one, damaged or cannot be read; a column is of another type; a row has no sample id.
+        """
+        with self._open(streamed=streamed) as file:
+            if digest not in {None, _footer_digest(file)}:
+                raise UsageError(f"{self}: is not the file that the work was begun with; put that back, or give another OUT")
+            stored = [name for name in columns.names if name in file.schema_arrow.names]
+            wanted = [*stored, *(f"{name}.{_BYTES}" for name in pictures)]
+            first = 0
+            for group in range(file.num_row_groups):
+                count = file.metadata.row_group(group).num_rows
+                if first < rows.stop and first + count > rows.start:
+                    at = first
+                    for batch in file.iter_batches(most, row_groups=[group], columns=wanted, use_threads=False):
+                        low, high = max(rows.start - at, 0), min(rows.stop - at, batch.num_rows)
+                        if low < high:
+                            yield self._conformed_batch(batch.slice(low, high - low), columns, pictures)
+                        at += batch.num_rows
+                first += count
+
     def sample_id(self, group: int, row: int) -> str:
         """Of a row of a row group, for messages; errors as for `pictures`."""
         with self._open(f", row group {group}") as file:
             return str(file.read_row_group(group, columns=["sample_id"], use_threads=False)["sample_id"][row])
 
+    def _check_columns(self, file: pq.ParquetFile, names: Sequence[str], pictures: Sequence[str]) -> None:
+        for name in (*names, *pictures):
+            if name not in file.schema_arrow.names:
+                raise UsageError(f"{self}: has no column {name!r}; {_REMEDY}")
+        for name in pictures:
+            kind = file.schema_arrow.field(name).type
+            if not pa.types.is_struct(kind) or kind.get_field_index(_BYTES) < 0:
+                raise UsageError(f"{self}: the column {name!r} holds no pictures; {_REMEDY}")
+
     def _conformed(self, table: pa.Table) -> pa.Table:
-        columns = []
-        for field in ROWS_SCHEMA:
-            try:
-                columns.append(table[field.name].cast(field.type))
-            except pa.ArrowException as error:
-                raise UsageError(f"{self}: the column {field.name!r} is no {field.type}; {_REMEDY}") from error
-        return pa.table(columns, schema=ROWS_SCHEMA)
+        return pa.table([self._cast(table[field.name], field) for field in ROWS_SCHEMA], schema=ROWS_SCHEMA)
+
+    def _conformed_batch(self, batch: pa.RecordBatch, columns: pa.Schema, pictures: Sequence[str]) -> pa.RecordBatch:
+        if "sample_id" in columns.names and batch["sample_id"].null_count:
+            raise UsageError(f"{self}: a row has no sample_id; {_REMEDY}")
+        arrays = [
+            self._cast(batch[field.name], field) if field.name in batch.schema.names else pa.nulls(len(batch), field.type)
+            for field in columns
+        ]
+        arrays += [pa.compute.struct_field(batch[name], _BYTES).cast(pa.binary()) for name in pictures]
+        schema = pa.schema([*columns, *(pa.field(name, pa.binary()) for name in pictures)])
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def _cast(self, column: pa.Array | pa.ChunkedArray, field: pa.Field) -> pa.Array | pa.ChunkedArray:
+        try:
+            return column.cast(field.type)
+        except pa.ArrowException as error:
+            raise UsageError(f"{self}: the column {field.name!r} is no {field.type}; {_REMEDY}") from error
 
     @contextmanager
-    def _open(self, where: str = "") -> Iterator[pq.ParquetFile]:
+    def _open(self, where: str = "", *, streamed: bool = False) -> Iterator[pq.ParquetFile]:
         try:
             path = self.root.local_path(self.uri)
-            with pq.ParquetFile(self.root.open(self.uri) if path is None else path, pre_buffer=path is None) as file:
+            source = self.root.open(self.uri) if path is None else path
+            how = {"buffer_size": _STREAM_BYTES} if streamed else {"pre_buffer": path is None}
+            with pq.ParquetFile(source, **how) as file:
                 yield file
         except (pa.ArrowException, OSError) as error:  # Arrow raises either, by what is damaged
             if isinstance(error, OSError) and error.errno is not None:
@@ -103,8 +201,19 @@ class ShardFile:
             raise UsageError(
                 f"{self}{where}: damaged; fetch the file again, or delete it and repeat the run that wrote it"
             ) from error
+        except ValueError as error:  # fsspec's, of a server that knows no ranges
+            raise UsageError(f"{self}: the server gives no parts of files; fetch the files and name their folder") from error
 
 
 def shown_root(url: str) -> str:
-    """A folder or URL as messages name it, without what is above it."""
-    return url.rstrip("/").rpartition("/")[2] or url
+    """A folder or URL as messages name it: without what is above it, and without what may be a password."""
+    if not is_remote(url):
+        return url.rstrip("/").rpartition("/")[2] or url
+    address = re.sub(r"(?<=://)[^/]*@", "", url).partition("?")[0]
+    return address.rstrip("/").rpartition("/")[2]
+
+
+def _footer_digest(file: pq.ParquetFile) -> str:
+    footer = pa.BufferOutputStream()
+    file.metadata.write_metadata_file(footer)
+    return hashlib.sha256(footer.getvalue()).hexdigest()

@@ -8,7 +8,6 @@ training meets those hours later.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -21,15 +20,9 @@ from normpipe.classify.keys import sample_numbers
 from normpipe.classify.labels import LabelSpace, Targets, targets
 from normpipe.classify.pictures import side_of
 from normpipe.classify.shard_files import ShardFile, shown_root
-from normpipe.engine.journal import Journal
-from normpipe.engine.plan import PLAN_FILE, read_plan
+from normpipe.classify.shard_sources import ADVICE, shard_files
 from normpipe.errors import UsageError
 from normpipe.records import Reason, Status
-from normpipe.sources.root import Root, is_remote, path_to_uri
-from normpipe.stages.parts import SHARDS_FOLDER
-
-_SUFFIX = ".parquet"
-_ADVICE = "name the OUT of `normpipe run`, or a folder or URL of Parquet files"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +107,7 @@ def open_shards(sources: Sequence[str], arm: Arm, *, partial: bool = False) -> S
             picture cannot be decoded or is not square; there is no row with a pair; a sample stands there twice.
         IncompatibleRunError: a run's plan or journal is damaged.
     """
-    opened = [[_rows(file, arm) for file in _files(source, partial)] for source in sources]
+    opened = [[_rows(file, arm) for file in shard_files(source, partial=partial)] for source in sources]
     sides = [_side(own, arm) for own in opened for _ in own]
     parts = [part for own in opened for part in own]
     left_out = sum((part.left_out for part in parts), Counter[Reason]())
@@ -146,49 +139,6 @@ class _FileRows:
     left_out: Counter[Reason]
 
 
-def _files(source: str, partial: bool) -> list[ShardFile]:
-    """The shards of one source, in the order of their names."""
-    if is_remote(source):
-        return _parquet_files(source)
-    folder = Path(source).absolute()  # `.` has no name to tell
-    if folder.suffix == _SUFFIX and folder.is_file():
-        return [ShardFile(Root(str(folder.parent)), path_to_uri(folder.name), folder.parent.name)]
-    if not folder.is_dir():
-        raise UsageError(f"{folder.name}: no such folder; {_ADVICE}")
-    if folder.name == SHARDS_FOLDER and (folder.parent / PLAN_FILE).is_file():
-        folder = folder.parent  # whether they are all there is said beside them
-    return _committed_files(folder, partial) if (folder / PLAN_FILE).is_file() else _parquet_files(str(folder))
-
-
-def _committed_files(out: Path, partial: bool) -> list[ShardFile]:
-    plan = read_plan(out)
-    assert plan is not None
-    records = Journal(out, plan.fingerprint.digest).committed(plan.shards)
-    if len(records) < len(plan.shards) and not partial:
-        raise UsageError(f"{out.name}: the run is not finished ({len(records)} of {len(plan.shards)} shards); finish it first")
-    if not records:
-        raise UsageError(f"{out.name}: no shard of the run is done; go on with it first")
-    return [ShardFile(Root(str(out)), f"{SHARDS_FOLDER}/{record.shard.name}{_SUFFIX}", out.name) for record in records]
-
-
-def _parquet_files(url: str) -> list[ShardFile]:
-    root, name = Root(url), shown_root(url)
-    try:
-        found = sorted(root.walk())
-    except OSError as error:
-        raise UsageError(f"{name}: cannot be listed; {_ADVICE}") from error
-    if PLAN_FILE in found:
-        raise UsageError(f"{name}: a run at a URL does not tell whether it is finished; if it is, name its {SHARDS_FOLDER}/")
-    uris = [uri for uri in found if uri.endswith(_SUFFIX) and not _is_hidden(uri)]
-    if not uris:
-        raise UsageError(f"{name}: holds no Parquet files; {_ADVICE}")
-    return [ShardFile(root, uri, name) for uri in uris]
-
-
-def _is_hidden(uri: str) -> bool:
-    return any(part.startswith(".") for part in uri.split("/"))
-
-
 def _rows(file: ShardFile, arm: Arm) -> _FileRows:
     table, counts = file.rows(arm.columns)
     ok = pc.equal(table["status"], Status.OK.value)
@@ -212,7 +162,7 @@ def _side(parts: Sequence[_FileRows], arm: Arm) -> int:
     side = side_of(np.frombuffer(content or b"", np.uint8))
     if side is None:
         sample = part.table["sample_id"][0].as_py()
-        raise UsageError(f"{sample}: its {arm.columns[0]} is no square picture ({part.file}); {_ADVICE}")
+        raise UsageError(f"{sample}: its {arm.columns[0]} is no square picture ({part.file}); {ADVICE}")
     return side
 
 

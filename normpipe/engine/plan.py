@@ -1,4 +1,4 @@
-"""The plan: manifest rows cut into shards of a fixed size, in manifest order.
+"""The plan: manifest rows cut into shards, in manifest order; of a fixed size, but where the input is cut already.
 
 It depends on the manifest and the configuration alone, never on workers, so any executor, in any order, writes the same files.
 `plan.json` is the first thing a run writes and what a resume is compared with.
@@ -7,6 +7,7 @@ It depends on the manifest and the configuration alone, never on workers, so any
 import json
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 from normpipe.engine.fingerprint import Fingerprint
@@ -26,21 +27,23 @@ class Plan:
 
     Attributes:
         rows: Input rows, after any limit.
-        shard_size: Rows of a shard; the last one may have fewer.
+        shard_size: Rows of a shard; the last one may have fewer. With `starts`, those of the largest.
         fingerprint: What the output's bytes depend on.
         producer: Name and version of the program, for provenance; never compared.
+        starts: First row of each shard, rising from 0, where shards are as the input is cut; empty where all are of one size.
     """
 
     rows: int
     shard_size: int
     fingerprint: Fingerprint
     producer: str
+    starts: tuple[int, ...] = ()
 
     @cached_property
     def shards(self) -> tuple[Shard, ...]:
         """All shards, in order."""
-        starts = range(0, self.rows, self.shard_size)
-        return tuple(Shard(index, start, min(start + self.shard_size, self.rows)) for index, start in enumerate(starts))
+        starts = self.starts or range(0, self.rows, self.shard_size)
+        return tuple(Shard(index, *rows) for index, rows in enumerate(pairwise((*starts, self.rows))))
 
 
 def write_plan(out: Path, plan: Plan) -> None:
@@ -53,6 +56,7 @@ def write_plan(out: Path, plan: Plan) -> None:
         "shards": len(plan.shards),
         "fingerprint": plan.fingerprint.digest,
         "fingerprint_parts": dict(plan.fingerprint.parts),
+        **({"starts": plan.starts} if plan.starts else {}),
     }
     write_bytes(out / PLAN_FILE, (json.dumps(document, indent=2, sort_keys=True) + "\n").encode())
 
@@ -75,6 +79,7 @@ def read_plan(out: Path) -> Plan | None:
             shard_size=int(document["shard_size"]),
             fingerprint=Fingerprint(document["fingerprint_parts"]),
             producer=str(document["producer"]),
+            starts=tuple(map(int, document.get("starts", ()))),
         )
     except FileNotFoundError:
         return None

@@ -61,6 +61,12 @@ def is_remote(location: str) -> bool:
     return "://" in location and not location.startswith(_LOCAL_SCHEMES)
 
 
+def named_path(location: str) -> Path:
+    """The path that a location names which is not remote, be it written as a path or as a file:// URL."""
+    scheme = next((scheme for scheme in _LOCAL_SCHEMES if location.startswith(scheme)), "")
+    return Path(location.removeprefix(scheme) or ("/" if scheme else "."))
+
+
 class NotAFileError(OSError):
     """A device, pipe or socket stands where a file is wanted."""
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from fixtures.runs import Here
 from rich.console import Console
 
@@ -20,7 +21,7 @@ from normpipe.engine.work import Executor
 from normpipe.records import PAIRS_SCHEMA
 from normpipe.shards.writer import ShardWriter
 
-from .pair_shards import failed, pair
+from .pair_shards import failed, pair, table
 
 SIDE = 64
 
@@ -50,8 +51,18 @@ def write_finished(out: Path, parts: Sequence[Sequence[Row]], side: int = SIDE, 
     return out
 
 
-def predict(classifier: Path, run: Path, out: Path, executor: Executor | None = None) -> RunSummary:
-    planned = plan_predictions(str(classifier), run, out)
+def write_files(folder: Path, parts: Sequence[Sequence[Row]], without: Sequence[str] = ()) -> Path:
+    """The same rows as Parquet files of another origin, with row groups of four."""
+    for number, rows in enumerate(parts):
+        path = folder / "data" / f"train-{number:05d}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pairs = table(rows).drop_columns(list(without))
+        pq.write_table(pairs, path, row_group_size=4, compression="none", use_dictionary=False)
+    return folder
+
+
+def predict(classifier: Path, source: Path | str, out: Path, executor: Executor | None = None) -> RunSummary:
+    planned = plan_predictions(str(classifier), str(source), out)
     return run_predictions(planned, executor or Here(), Progress(planned.plan.rows, Console(file=io.StringIO())))
 
 

@@ -1,5 +1,6 @@
 """Every row of a run gets what the classifier says of it, or its reason; the same bytes however often the work was stopped."""
 
+import io
 import os
 import shutil
 import signal
@@ -13,24 +14,26 @@ import pyarrow.parquet as pq
 import pytest
 from fixtures.kills import Bomb, KilledError
 from fixtures.runs import Here
+from rich.console import Console
 
 from normpipe.classify.arms import Arm
 from normpipe.classify.labels import Task
 from normpipe.engine.dask import DaskExecutor
+from normpipe.engine.progress import Progress
 from normpipe.engine.serial import SerialExecutor
 from normpipe.engine.summary import read_summary
-from normpipe.errors import IncompatibleRunError, NormpipeError, UsageError
+from normpipe.errors import IncompatibleRunError, ModelUnavailableError, NormpipeError, UsageError
 from normpipe.records import Reason
 
 from .networks.tiny import SPACES, torch
 from .pair_shards import failed, pair, table
-from .predicted import SIDE, digests, predict, shards, write_finished
+from .predicted import SIDE, digests, predict, shards, write_files, write_finished
 from .trained import write_classifier
 
 from normpipe.classify.feed import Feed, Share  # isort: skip
 from normpipe.classify.losses import scores  # isort: skip
 from normpipe.classify.predictor import Predictor, seen  # isort: skip
-from normpipe.classify.prediction_run import plan_predictions  # isort: skip
+from normpipe.classify.prediction_run import plan_predictions, run_predictions  # isort: skip
 from normpipe.classify.reader import BatchReader  # isort: skip
 from normpipe.classify.saved import WEIGHTS_FILE, load_classifier  # isort: skip
 from normpipe.classify.shards import open_shards  # isort: skip
@@ -147,6 +150,63 @@ def test_a_picture_that_cannot_be_read_is_its_rows_reason(picture, why, classifi
     assert rows[:16] + rows[17:] == before[:16] + before[17:]
 
 
+def test_files_of_another_origin_are_said_the_same_of(classifier, whole, tmp_path):
+    release = write_files(tmp_path / "release", shards())
+    assert predict(classifier, release, tmp_path / "out").complete
+    rows, before = predicted(tmp_path / "out"), predicted(whole)
+    names = SPACES[Task.AU].names
+    assert [{**row, **dict.fromkeys(names)} for row in rows] == [{**row, **dict.fromkeys(names)} for row in before]
+    found, expected = (np.array([[row[name] or 0 for name in names] for row in each]) for each in (rows, before))
+    np.testing.assert_allclose(found, expected, atol=1e-6)  # row groups of four: a row has another place in its batch
+    assert read_summary(tmp_path / "out").failed == {Reason.NO_FACE: 4}
+
+
+def test_of_a_release_of_few_columns_every_row_is_there(tmp_path):
+    """Neither the outcome nor whose picture it is; one is damaged, one is missing."""
+    rows = [pair(number, SIDE) for number in range(6)]
+    rows[2]["normalized"] = {"bytes": rows[2]["normalized"]["bytes"][:50], "path": None}
+    rows[4]["normalized"] = None
+    lacking = ["original", "face_index", "dataset", "subject", "split", "status", "reason", "detail"]
+    release = write_files(tmp_path / "release", [rows], without=lacking)
+    summary = predict(write_classifier(tmp_path / "model", arm=Arm.NORMALIZED), release, tmp_path / "out")
+    assert summary.failed == {Reason.UNREADABLE: 2}
+    found = predicted(tmp_path / "out")
+    assert [row["sample_id"] for row in found] == [row["sample_id"] for row in rows]
+    assert [row["status"] for row in found] == ["ok", "ok", "failed", "ok", "failed", "ok"]
+    assert found[2]["detail"] == "its normalized picture cannot be decoded"
+    assert {row[name] for row in found for name in ("face_index", "dataset", "subject", "split")} == {None}
+
+
+def test_a_reason_of_another_version_is_told(classifier, tmp_path):
+    release = write_files(tmp_path / "release", [[pair(0, SIDE), {**failed(1), "reason": "bored"}]])
+    with pytest.raises(
+        UsageError, match=r"^release/data/train-00000\.parquet: a row failed for a reason that this version does"
+    ):
+        attempt(classifier, release, tmp_path / "out")
+
+
+def test_a_damaged_row_group_is_told_and_nothing_of_its_part_is_left(classifier, tmp_path):
+    release = write_files(tmp_path / "release", shards())
+    path = release / "data" / "train-00001.parquet"
+    file = pq.ParquetFile(path)
+    names = [column.path for column in file.schema]
+    column = file.metadata.row_group(1).column(names.index("sample_id"))
+    with path.open("r+b") as content:
+        content.seek(column.data_page_offset)
+        content.write(b"\xff" * column.total_compressed_size)
+    with pytest.raises(UsageError, match=r"^release/data/train-00001\.parquet: damaged; fetch the file again"):
+        attempt(classifier, release, tmp_path / "out", 1)
+    assert not list((tmp_path / "out" / "predictions").iterdir())
+
+
+def attempt(classifier, source, out, index=0):
+    """Do one part, and let the error through that an executor would make a pending part of."""
+    (out / "predictions").mkdir(parents=True)
+    planned = plan_predictions(str(classifier), str(source), out)
+    planned.task.prepare()
+    planned.task.run(planned.plan.shards[index], lambda *_: None, {})
+
+
 def test_a_frame_that_kills_its_process_is_left_out_and_keeps_its_rows(classifier, run, whole, tmp_path):
     assert predict(classifier, run, tmp_path / "out", Here({5: Reason.POISON})).complete
     rows, before = predicted(tmp_path / "out"), predicted(whole)
@@ -155,11 +215,21 @@ def test_a_frame_that_kills_its_process_is_left_out_and_keeps_its_rows(classifie
 
 
 def test_one_frame_can_be_tried_alone(classifier, run, tmp_path):
-    task = plan_predictions(str(classifier), run, tmp_path / "out").task
+    task = plan_predictions(str(classifier), str(run), tmp_path / "out").task
     task.prepare()
     for frame in (0, 3, 5, 25):
         task.probe(frame)
     assert torch.get_num_threads() == 1
+
+
+def test_of_files_one_row_can_be_tried_alone_and_left_out(classifier, tmp_path):
+    release = write_files(tmp_path / "release", shards())
+    task = plan_predictions(str(classifier), str(release), tmp_path / "out").task
+    task.prepare()
+    for row in (0, 10, 11, 26):
+        task.probe(row)
+    assert predict(classifier, release, tmp_path / "out", Here({12: Reason.POISON})).complete
+    assert [place for place, row in enumerate(predicted(tmp_path / "out")) if row["reason"] == "poison"] == [12]
 
 
 def test_a_run_without_a_single_pair_is_predicted_too(classifier, tmp_path):
@@ -184,6 +254,37 @@ def test_a_killed_prediction_goes_on_where_it_was(classifier, run, whole, tmp_pa
     assert 0 < done < 3
     assert predict(classifier, run, out).complete
     assert digests(out) == digests(whole)
+
+
+def test_a_killed_prediction_of_files_goes_on_where_it_was_also_where_they_were_moved(classifier, tmp_path):
+    release = write_files(tmp_path / "release", shards())
+    assert predict(classifier, release, tmp_path / "whole").complete
+    with pytest.raises(KilledError), Bomb(after=14):
+        predict(classifier, release, tmp_path / "out")
+    assert 0 < len(list((tmp_path / "out" / "predictions").glob("part-*.parquet"))) < 3
+    assert predict(classifier, f"file://{release.rename(tmp_path / 'moved')}", tmp_path / "out").complete
+    assert digests(tmp_path / "out") == digests(tmp_path / "whole")
+
+
+def test_predictions_of_other_files_stay(classifier, tmp_path):
+    release = write_files(tmp_path / "release", shards())
+    assert predict(classifier, release, tmp_path / "out").complete
+    before = digests(tmp_path / "out")
+    write_files(release, [*shards(), [pair(40, SIDE)]])
+    with pytest.raises(IncompatibleRunError, match=r"^out was started with other settings or input \(shards: other content"):
+        predict(classifier, release, tmp_path / "out")
+    assert digests(tmp_path / "out") == before
+
+
+@pytest.mark.slow
+def test_two_workers_write_what_one_writes_of_an_archive(classifier, tmp_path):
+    release = write_files(tmp_path / "release", shards())
+    assert predict(classifier, release, tmp_path / "whole").complete
+    shutil.make_archive(str(tmp_path / "release"), "zip", release)
+    url = f"zip://::file://{tmp_path}/release.zip"
+    assert predict(classifier, url, tmp_path / "out", DaskExecutor(2, None, 300.0)).complete
+    assert digests(tmp_path / "out") == digests(tmp_path / "whole")
+    assert str(tmp_path) not in (tmp_path / "out" / "plan.json").read_text()
 
 
 @pytest.mark.slow
@@ -234,14 +335,14 @@ def _child(process):
 
 def test_a_worker_with_another_classifier_is_refused(run, tmp_path):
     folder = write_classifier(tmp_path / "model")
-    planned = plan_predictions(str(folder), run, tmp_path / "out")
+    planned = plan_predictions(str(folder), str(run), tmp_path / "out")
     write_classifier(folder, seed=1)
     with pytest.raises(IncompatibleRunError, match="a worker has other files than the plan of: classifier"):
         planned.task.prepare()
 
 
 def test_a_worker_of_another_environment_is_refused(classifier, run, tmp_path):
-    task = plan_predictions(str(classifier), run, tmp_path / "out").task
+    task = plan_predictions(str(classifier), str(run), tmp_path / "out").task
     task.environment = {**task.environment, "torch": "0.1"}
     with pytest.raises(IncompatibleRunError, match=r"a worker's environment differs from the plan's in: torch$"):
         task.prepare()
@@ -264,17 +365,45 @@ def test_an_unfinished_run_is_refused(classifier, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_is_no_run_is_refused(classifier, tmp_path):
+def test_a_folder_without_pairs_is_refused(classifier, tmp_path):
     (tmp_path / "run").mkdir()
-    with pytest.raises(UsageError, match=r"^run: not a run's folder"):
+    with pytest.raises(UsageError, match=r"^run: holds no Parquet files; name the OUT of `normpipe run`, or a folder"):
         predict(classifier, tmp_path / "run", tmp_path / "out")
 
 
 def test_out_is_a_folder_of_its_own(classifier, run):
-    with pytest.raises(UsageError, match=r"^OUT is RUN itself"):
+    with pytest.raises(UsageError, match=r"^OUT is SHARDS itself"):
         predict(classifier, run, run)
     with pytest.raises(UsageError, match=r"^OUT is CLASSIFIER itself"):
         predict(classifier, run, classifier)
+
+
+def test_out_lies_elsewhere_than_files_are_looked_for(classifier, tmp_path):
+    release = write_files(tmp_path / "release", shards())
+    with pytest.raises(UsageError, match=r"^OUT lies in SHARDS, where all Parquet files are taken for pairs"):
+        predict(classifier, release, release / "predicted")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_without_a_gpu_that_is_said(classifier, run, tmp_path):
+    planned = plan_predictions(str(classifier), str(run), tmp_path / "out", device="cuda")
+    with pytest.raises(ModelUnavailableError, match=r"^torch sees no CUDA device; choose --device cpu$"):
+        planned.task.prepare()
+
+
+def test_a_device_is_not_changed_on_the_way(classifier, whole, run, tmp_path):
+    out = shutil.copytree(whole, tmp_path / "out")
+    planned = plan_predictions(str(classifier), str(run), out, device="cuda")
+    with pytest.raises(IncompatibleRunError, match=r"\(environment device: cpu -> cuda\)"):
+        run_predictions(planned, Here(), Progress(26, Console(file=io.StringIO())))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_a_gpu_says_what_the_cpu_says(classifier):
+    samples = list(np.random.default_rng(0).integers(0, 256, (5, 2, 3, 32, 32), np.uint8))
+    found, expected = (Predictor(classifier, device).scores(samples) for device in ("cuda", "cpu"))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_a_part_that_was_tampered_with_is_refused(classifier, run, tmp_path):
@@ -292,7 +421,7 @@ def test_planning_needs_no_torch(classifier, run, tmp_path):
         "import sys\n"
         "from pathlib import Path\n"
         "from normpipe.classify.prediction_run import plan_predictions\n"
-        "plan_predictions(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))\n"
+        "plan_predictions(sys.argv[1], sys.argv[2], Path(sys.argv[3]))\n"
         "print({'torch', 'diffusers', 'skimage', 'sklearn'} & set(sys.modules))\n"
     )
     arguments = [str(classifier), str(run), str(tmp_path / "out")]

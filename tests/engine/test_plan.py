@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -24,8 +25,14 @@ def test_shards_cover_every_row_once_and_in_order(rows, shard_size):
     assert all(shard.rows == shard_size for shard in shards[:-1])
 
 
-def test_a_written_plan_is_read_back(tmp_path):
-    plan = plan_of(10, 3, detector="a")
+def test_shards_are_cut_as_the_input_is_where_that_is_cut_already():
+    plan = replace(plan_of(10, 7), starts=(0, 2, 9))
+    assert [(shard.index, shard.start, shard.stop) for shard in plan.shards] == [(0, 0, 2), (1, 2, 9), (2, 9, 10)]
+
+
+@pytest.mark.parametrize("starts", [(), (0, 2, 9)])
+def test_a_written_plan_is_read_back(starts, tmp_path):
+    plan = replace(plan_of(10, 7, detector="a"), starts=starts)
     write_plan(tmp_path, plan)
     assert read_plan(tmp_path) == plan
 
