@@ -1,7 +1,7 @@
 """Which workers of a cluster take the ranks, and how ranks find each other there."""
 
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client, Event, LocalCluster
 
 from normpipe.classify import seats as module
 from normpipe.classify.rank_task import Offer, training_environment
@@ -29,17 +29,14 @@ def test_every_rank_has_a_worker_of_its_own(client, tmp_path):
 
 
 def test_a_worker_that_has_nothing_to_do_comes_first(client, tmp_path):
-    from threading import Event
-
-    gate = Event()
     for busy in client.scheduler_info()["workers"]:
-        future = client.submit(lambda: gate.wait(60), workers=[busy], pure=False)
+        gate = Event()
+        future = client.submit(gate.wait, workers=[busy], pure=False)
         while not client.processing()[busy]:
             pass
         assert [one.address for one in seats(client, 1, tmp_path, gpu=False)] != [busy]
         gate.set()
         future.result()
-        gate.clear()
 
 
 @pytest.mark.parametrize(
