@@ -31,7 +31,7 @@ The same command again resumes an interrupted training, on as many ranks or on o
 (ACCELERATE_*) holds too; precision and device are those of CONFIG and of the command.
 """
 
-_FIRST_SPEAKS_SECONDS = 5.0
+_FIRST_SPEAKS_SECONDS = 30.0
 
 _NEEDED = ("torch", "accelerate", "diffusers", "safetensors", "threadpoolctl")
 
@@ -42,9 +42,14 @@ def _first_rank_speaks() -> Iterator[None]:
     try:
         yield
     except (UsageError, IncompatibleRunError):
-        if os.environ.get("RANK", "0") != "0":
+        if not _is_first_rank():
             time.sleep(_FIRST_SPEAKS_SECONDS)  # still here after it: it is this rank's alone
         raise
+
+
+def _is_first_rank() -> bool:
+    """Of those that torchrun has started, if it was that; whoever starts ranks otherwise has as many lines as ranks."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 @click.group()
@@ -102,7 +107,8 @@ def train(
                 from normpipe.classify.session import Means, train_classifiers
 
                 scores = train_classifiers(training, out, Means(device, watch, takeover), fold)
-            click.echo(click.format_filename(scores))
+            if _is_first_rank():
+                click.echo(click.format_filename(scores))
     except Interrupted as stop:
         click.echo("interrupted; the same command resumes the training", err=True)
         sys.exit(stop.exit_code)
