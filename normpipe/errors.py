@@ -21,6 +21,10 @@ class IncompatibleRunError(NormpipeError):
     exit_code = 3
 
 
+class RankLostError(NormpipeError):
+    """Another process that shares the training has ended or cannot be reached. Exit code 1."""
+
+
 class ModelUnavailableError(UsageError):
     """A model file or an optional package that the configuration names is not installed. Exit code 2."""
 

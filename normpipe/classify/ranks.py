@@ -13,7 +13,7 @@ from accelerate import PartialState  # type: ignore[import-untyped]  # ships no 
 from torch import Tensor, distributed, nn
 
 from normpipe.classify.feed import Share
-from normpipe.errors import NormpipeError
+from normpipe.errors import RankLostError
 from normpipe.training.accelerator import require_device
 
 _PATIENCE = timedelta(hours=2)
@@ -22,7 +22,7 @@ _PATIENCE = timedelta(hours=2)
 class Ranks:
     """This process among those of a training.
 
-    Started by torchrun or `accelerate launch`, each rank makes one; else there is one rank.
+    Started by torchrun, `accelerate launch` or on a Dask cluster, each rank makes one; else there is one rank.
 
     Args:
         precision: `float32` or `bfloat16`.
@@ -35,7 +35,7 @@ class Ranks:
 
     Raises:
         ModelUnavailableError: there is no CUDA device.
-        NormpipeError: the other ranks cannot be reached.
+        RankLostError: the other ranks cannot be reached.
     """
 
     def __init__(self, precision: str, device: str) -> None:
@@ -89,6 +89,6 @@ def _together() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise NormpipeError(
+        raise RankLostError(
             "another rank of the training has ended or cannot be reached: see what it says; the same command goes on"
         ) from error

@@ -69,7 +69,7 @@ class Means:
 def train_classifiers(training: ClassifierTraining, out: Path, means: Means, fold: str | None = None) -> Path:
     """Train a classifier for every fold of the protocol, or go on with it; what is done is not done again.
 
-    Started by several ranks (torchrun, `accelerate launch`), each of them calls this.
+    Started by several ranks (torchrun, `accelerate launch`, launch.py), each of them calls this.
 
     Args:
         training: Of what, on what, how long.

@@ -33,6 +33,8 @@ def steady(device: str, threads: int) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*deterministic", category=UserWarning)
+            # More loader workers than cores: that is what the training file asks for, and torch names a path of its own.
+            warnings.filterwarnings("ignore", message=r"This DataLoader will create \d+ worker process", category=UserWarning)
             yield
     finally:
         torch.use_deterministic_algorithms(mode=before, warn_only=warned)

@@ -10,32 +10,28 @@ without queueing the whole plan, and progress comes as worker events between com
 # (distributed types its classes but not their constructors)
 
 import asyncio
-import json
 import logging
 import secrets
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import dask
 from distributed import Client, LocalCluster, Reschedule, Security, Worker, WorkerPlugin, get_worker
 
+from normpipe.engine.scheduler import connected, quieten, unprepared
 from normpipe.engine.serial import DEADLINE_SECONDS
 from normpipe.engine.signals import held_back
 from normpipe.engine.supervisor import Supervisor, SupervisorClosedError, pack
 from normpipe.engine.tasks import Advance, Event, Observe, Shard
 from normpipe.engine.window import GOING, Counted, Window, is_connected, packed
-from normpipe.engine.work import Outcome, Work, describe
+from normpipe.engine.work import Outcome, Work
 from normpipe.errors import NormpipeError, UsageError
 
 _DASHBOARD_PORT = 8787
 _MOST_STARTS = 3
-_CONNECT_SECONDS = 60
-_FILE_PREFIX = "file:"
 
 _GPU = {"GPU": 1.0}
 
@@ -96,9 +92,8 @@ class DaskExecutor:
             if self.scheduler is None:
                 client = stack.enter_context(Client(stack.enter_context(self._local_cluster())))
             else:
-                client = _connected(self.scheduler)
-                stack.callback(_let_go, client)
-            _quieten()
+                client = stack.enter_context(connected(self.scheduler))
+            quieten()
             yield client
 
     def _local_cluster(self) -> LocalCluster:
@@ -181,61 +176,4 @@ def _register(client: Client, plugin: _SupervisorPlugin) -> None:
     except NormpipeError:
         raise
     except Exception as error:  # whatever stands in a foreign worker's way
-        raise NormpipeError(
-            f"a worker cannot be prepared ({describe(error)}); is the same normpipe installed where it runs?"
-        ) from error
-
-
-def _connected(scheduler: str) -> Client:
-    """A client of a scheduler that somebody else has started, which has workers."""
-    started = time.monotonic()
-    try:
-        client = Client(_address(scheduler), timeout=_CONNECT_SECONDS)
-        client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"--scheduler {_spoken(scheduler)}: no Dask scheduler with workers answers there "
-            f"(after {time.monotonic() - started:.0f} s); check the address and that workers have joined"
-        ) from error
-    except TypeError as error:  # what Dask raises for want of a certificate
-        raise UsageError(
-            f"--scheduler {_spoken(scheduler)}: it wants encryption; set DASK_DISTRIBUTED__COMM__TLS__CA_FILE, "
-            "DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT and DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY"
-        ) from error
-    return client
-
-
-def _let_go(client: Client) -> None:
-    """Close a connection, which may be gone: a scheduler is often stopped together with its driver."""
-    with suppress(*GOING):
-        client.close()
-
-
-def _spoken(scheduler: str) -> str:
-    """The address, or the name of the scheduler's file without its folders."""
-    if not scheduler.startswith(_FILE_PREFIX):
-        return scheduler
-    return f"{_FILE_PREFIX}{Path(scheduler.removeprefix(_FILE_PREFIX)).name}"
-
-
-def _address(scheduler: str) -> str:
-    """The address itself, or what the scheduler writes to its file as soon as it is up."""
-    if not scheduler.startswith(_FILE_PREFIX):
-        return scheduler
-    end = time.monotonic() + _CONNECT_SECONDS
-    while True:
-        try:
-            return str(json.loads(Path(scheduler.removeprefix(_FILE_PREFIX)).read_bytes())["address"])
-        except (OSError, ValueError, KeyError):
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.2)
-
-
-def _quieten() -> None:
-    """Keep tracebacks of the driver's event loop off the terminal: a call that a signal interrupts leaves some.
-
-    For good: its thread may log after everything has been closed. What fails in a run is told by its outcomes.
-    """
-    for name in ("tornado.application", "asyncio", "distributed", "distributed.client"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+        raise unprepared(error) from error

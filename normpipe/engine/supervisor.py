@@ -6,25 +6,18 @@ from the last reported progress on, rows are processed one by one. A row that en
 again without it, and every other row's bytes are as if nothing had happened.
 """
 
-import math
-import os
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from multiprocessing import Pipe
 from types import TracebackType
 from typing import Self
 
 import cloudpickle
 
-from normpipe.engine.child import Advanced, Answer, Command, Prepared, ProbeRows, Probing, Refused, RunShard, Survived
+from normpipe.engine.child import Advanced, Answer, Prepared, ProbeRows, Probing, Refused, RunShard, Survived
+from normpipe.engine.process import LostError, OwnedProcess
 from normpipe.engine.tally import Tally
 from normpipe.engine.tasks import Advance, Event, EventKind, Observe, Shard
-from normpipe.engine.threads import steady_environment
 from normpipe.engine.work import Outcome, ShardFailure, Work
 from normpipe.errors import NormpipeError
 from normpipe.records import Reason
@@ -33,24 +26,10 @@ _MOST_PROBED = 64
 _MOST_DEATHS = 3
 _MOST_STARTS = 3
 _PREPARE_SECONDS = 600.0  # big networks from a cold disk
-_GRACE_SECONDS = 2.0
-_REAP_SECONDS = 5.0
 
 
 class SupervisorClosedError(Exception):
     """The supervisor was closed from another thread while a shard was being done."""
-
-
-class _LostError(Exception):
-    """The child died or hung; the message says how."""
-
-    def __init__(self, kind: EventKind, detail: str) -> None:
-        super().__init__(detail)
-        self.kind = kind
-
-    @property
-    def reason(self) -> Reason:
-        return Reason.TIMEOUT if self.kind is EventKind.HUNG else Reason.POISON
 
 
 def pack(work: Work) -> bytes:
@@ -70,7 +49,7 @@ class Supervisor:
     def __init__(self, work: bytes, deadline: float) -> None:
         self._work = work
         self._deadline = deadline
-        self._child: _Child | None = None
+        self._child: OwnedProcess | None = None
         self._closed = False
         self._turn, self._closing = threading.Lock(), threading.Lock()
         # Linux ends a child with the *thread* that started it, so that must be one that lives as long as the supervisor.
@@ -125,8 +104,8 @@ class Supervisor:
                 outcome = self._run(shard, excluded, tally)
                 tally.settle(outcome)
                 return outcome
-            except _LostError as lost:
-                observe(Event(lost.kind, shard, None, str(lost)))
+            except LostError as lost:
+                observe(Event(EventKind.HUNG if lost.hung else EventKind.DIED, shard, None, str(lost)))
                 end = str(lost)
             start = shard.start + tally.done
             tally.reset()
@@ -179,11 +158,11 @@ class Supervisor:
             child.send(ProbeRows(tuple(rows)))
             while isinstance(answer := self._hear(child, self._deadline), Probing):
                 row = answer.row
-        except _LostError as lost:
-            return None if row is None else (row, lost.reason)
+        except LostError as lost:
+            return None if row is None else (row, Reason.TIMEOUT if lost.hung else Reason.POISON)
         return None
 
-    def _ready_child(self) -> "_Child":
+    def _ready_child(self) -> OwnedProcess:
         if self._child is not None and self._child.is_alive:
             return self._child
         end = ""
@@ -191,7 +170,7 @@ class Supervisor:
             child = self._start_child()
             try:
                 answer = self._hear(child, _PREPARE_SECONDS)
-            except _LostError as lost:
+            except LostError as lost:
                 end = str(lost)
                 continue
             if isinstance(answer, Refused):
@@ -201,7 +180,7 @@ class Supervisor:
             return child
         raise NormpipeError(f"{_MOST_STARTS} processes were lost while they loaded the models ({end}); is there enough memory?")
 
-    def _start_child(self) -> "_Child":
+    def _start_child(self) -> OwnedProcess:
         try:
             self._starter.submit(self._start).result()
         except OSError as error:
@@ -212,87 +191,14 @@ class Supervisor:
     def _start(self) -> None:
         if self._closed:
             raise SupervisorClosedError
-        self._child = _Child(self._work)
+        self._child = OwnedProcess("normpipe.engine.child", self._work)
 
-    def _hear(self, child: "_Child", deadline: float) -> Answer:
+    def _hear(self, child: OwnedProcess, deadline: float) -> Answer:
         try:
-            return child.hear(deadline)
-        except _LostError:
+            answer = child.hear(deadline)
+        except LostError:
             if self._closed:
                 raise SupervisorClosedError from None
             raise
-
-
-class _Child:
-    """One process, and the socket to it."""
-
-    def __init__(self, work: bytes) -> None:
-        self._channel, theirs = Pipe()
-        with theirs:
-            self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module, no shell
-                # -P: the current folder, which may hold anything, is no place to import from.
-                [sys.executable, "-P", "-c", "from normpipe.engine.child import main; main()", str(os.getpid())],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env={
-                    **steady_environment(os.environ),
-                    "PYTHONPATH": os.pathsep.join(path or os.curdir for path in sys.path),
-                },
-                process_group=0,  # so that processes of its own end with it, and a terminal's Ctrl-C passes it by
-            )
-        with suppress(OSError):
-            self._channel.send_bytes(work)
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether the process has not ended and was not given up."""
-        return not self._channel.closed and self._process.poll() is None
-
-    def send(self, command: Command) -> None:
-        """Send a command; that the child is dead comes out on hearing from it."""
-        with suppress(OSError):
-            self._channel.send(command)
-
-    def hear(self, deadline: float) -> Answer:
-        """The next answer.
-
-        Raises:
-            _LostError: the child is dead, or hung and now dead as well.
-        """
-        # Counted in short waits, so that time during which this very process was stopped does not count.
-        wait = min(1.0, deadline)
-        try:
-            for _ in range(math.ceil(deadline / wait)):
-                if self._channel.poll(wait):
-                    answer: Answer = self._channel.recv()
-                    return answer
-        except (EOFError, OSError):
-            end = self._kill()
-            self.close()
-            raise _LostError(EventKind.DIED, end) from None
-        self._kill()
-        self.close()
-        raise _LostError(EventKind.HUNG, f"nothing heard for {deadline:g} s")
-
-    def end(self) -> None:
-        """Ask it to end, then make it; safe while another thread is hearing it."""
-        self._process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_GRACE_SECONDS)
-        self._kill()
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._channel.close()
-
-    def _kill(self) -> str:
-        """End it and all it has started, and say how it ended if it did so by itself."""
-        if self._process.returncode is None:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-        try:
-            code = self._process.wait(_REAP_SECONDS)
-        except subprocess.TimeoutExpired:  # stuck in the kernel, say on a dead network file system; it is left behind
-            return "cannot be ended"
-        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        assert isinstance(answer, Answer)
+        return answer

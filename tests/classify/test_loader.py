@@ -18,6 +18,7 @@ from normpipe.classify.feed import Feed, Share
 from normpipe.classify.labels import LabelSpace, Task
 from normpipe.classify.loader import Loader
 from normpipe.classify.shards import open_shards
+from normpipe.classify.steady import steady
 from normpipe.errors import NormpipeError, UsageError
 from tests.classify.pair_shards import SIDE, pair, pairs, write_file
 
@@ -110,6 +111,12 @@ def test_shared_memory_that_there_is_not_is_told(release):
     feed = Feed(arm=Arm.BOTH, size=1 << 16, batch=1 << 16)
     with pytest.raises(NormpipeError, match=r"^loader workers need \d+ MB of shared memory, which this machine does not give"):
         loader(release, feed, workers=2)
+
+
+def test_more_workers_than_cores_are_nothing_to_warn_of_in_a_training(release, recwarn):
+    with steady("cpu", 1), loader(release, workers=4 * (os.cpu_count() or 1)):
+        pass
+    assert not [str(warning.message) for warning in recwarn]
 
 
 def test_batches_that_are_kept_stay_as_they_are(release):

@@ -70,6 +70,23 @@ def test_what_cannot_be_is_told_in_one_line(file, out, capsys, options, code, to
     assert told in line
 
 
+@pytest.mark.parametrize("half", [["--ranks", "2"], ["--scheduler", "tcp://127.0.0.1:8786"]])
+def test_ranks_on_a_cluster_need_a_number_and_a_scheduler(file, tmp_path, capsys, half):
+    code, _, line = normpipe(capsys, "classify", "train", file, "-o", tmp_path / "out", *half)
+    assert (code, line.count("\n")) == (2, 1)
+    assert line.startswith("error: --scheduler and --ranks belong together")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wrong", ["data=[nothing]", "sise=3"])
+def test_ranks_of_torchrun_say_once_what_is_wrong(file, tmp_path, wrong):
+    start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    command = [*start, "-m", "normpipe", "classify", "train", file, "-o", tmp_path / "out", "--set", wrong]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert len([line for line in done.stderr.splitlines() if line.startswith("error:")]) == 1, done.stderr
+
+
 def test_a_file_that_is_not_there_is_told_in_one_line(tmp_path, capsys):
     code, _, line = normpipe(capsys, "classify", "train", tmp_path / "nothing.yaml", "-o", tmp_path / "out")
     assert (code, line.count("\n")) == (2, 1)

@@ -244,7 +244,7 @@ def test_workers_that_join_later_take_part(tmp_path):
 
 @pytest.mark.parametrize("scheduler", ["tcp://127.0.0.1:9", "file:nowhere.json"])
 def test_a_scheduler_that_does_not_answer_is_named(tmp_path, monkeypatch, scheduler):
-    monkeypatch.setattr("normpipe.engine.dask._CONNECT_SECONDS", 1)
+    monkeypatch.setattr("normpipe.engine.scheduler._CONNECT_SECONDS", 1)
     with pytest.raises(UsageError, match=f"--scheduler {scheduler}: no Dask scheduler"):
         run(RowsTask(tmp_path), plan_of(5, 2), DaskExecutor(workers=1, scheduler=scheduler))
 
