@@ -97,7 +97,7 @@ def training_environment() -> dict[str, str]:
     from normpipe.classify.prediction_task import prediction_environment
     from normpipe.stages.environment import library_version
 
-    return {"normpipe": __version__, **prediction_environment(), "accelerate": library_version("accelerate")}
+    return {"normpipe": __version__, **prediction_environment("cpu"), "accelerate": library_version("accelerate")}
 
 
 async def offer(folder: Path, dask_worker: Worker) -> Offer:
