@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # torch first, alone: an index of CPU builds, where pip is configured with one, is then not outvoted by a newer release.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint types unit slow clean
+.PHONY: demo test lint types unit slow long clean
 
 demo: $(VENV)/.demo
 	$(BIN)/normpipe demo --out demo-out
@@ -26,7 +26,11 @@ unit: $(VENV)/.dev
 
 # A bounded share of the slow tests: those that finish within minutes on two cores.
 slow: $(VENV)/.dev
-	$(BIN)/pytest -m slow -n 2
+	$(BIN)/pytest -m "slow and not long" -n 2 --durations 15
+
+# The rest of them.
+long: $(VENV)/.dev
+	$(BIN)/pytest -m long -n 2 --durations 15
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -98,6 +98,7 @@ def test_every_figure_of_the_table_has_its_training():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_bp4d_disfa_and_one_to_the_other(workplace, capsys):
     follow("BP4D", capsys)
@@ -124,6 +125,7 @@ def test_bp4d_plus(workplace, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_raf_db_affectnet_and_lnl(workplace, capsys):
     follow("RAF-DB", capsys)

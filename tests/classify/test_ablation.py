@@ -141,6 +141,7 @@ def test_again_nothing_is_trained_and_the_bytes_are_the_same(done, config):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_cells_are_trained_one_by_one_and_in_any_order(done, config, few, tmp_path):
     grid = load_ablation(config, [], 2, few, floors=True)
     for cell in reversed(pending(grid, tmp_path / "out")):

@@ -132,7 +132,13 @@ def test_two_ranks_take_the_steps_of_one_process(case, whole, tmp_path):
     assert not case.ranks()
 
 
-@pytest.mark.parametrize("disturbed", ["caller interrupted", "caller killed", "rank killed", "worker killed"])
+@pytest.mark.parametrize(
+    "disturbed",
+    [
+        *(pytest.param(name, marks=pytest.mark.long) for name in ("caller interrupted", "caller killed", "rank killed")),
+        "worker killed",
+    ],
+)
 def test_a_training_that_is_disturbed_ends_whole_and_goes_on_to_the_same_bytes(case, whole, disturbed):
     name = disturbed.replace(" ", "-")
     process = case.start(name, "--set", "workers=1")
