@@ -6,6 +6,7 @@ file's bytes do not depend on how the rows were batched. Nothing in the file tel
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,6 +19,8 @@ from normpipe.shards.atomic import AtomicFile, Written
 
 ROW_GROUP_ROWS = 128
 
+_NO_CLASSES: Mapping[str, Sequence[str]] = {}
+
 
 class ShardWriter:
     """One Parquet file, written row group by row group, that appears when the `with` block ends without an exception.
@@ -25,11 +28,12 @@ class ShardWriter:
     Args:
         target: Path of the file.
         schema: Schema of all batches; kept as it is, with metadata added.
+        classes: Of columns that hold numbers of classes, the classes' names.
     """
 
-    def __init__(self, target: Path, schema: pa.Schema) -> None:
+    def __init__(self, target: Path, schema: pa.Schema, classes: Mapping[str, Sequence[str]] = _NO_CLASSES) -> None:
         self._plain_schema = schema
-        self._schema = with_metadata(schema)
+        self._schema = with_metadata(schema, classes)
         self._file = AtomicFile(target)
         self._writer = pq.ParquetWriter(self._file, self._schema, **_writer_options(schema))
         self._pending: list[pa.RecordBatch] = []
@@ -75,15 +79,28 @@ class ShardWriter:
         self._pending_rows -= rows
 
 
-def with_metadata(schema: pa.Schema) -> pa.Schema:
-    """The schema with the format version and the features that `datasets.load_dataset` understands (images are decoded)."""
-    features = {field.name: _feature(field.type) for field in schema}
+def with_metadata(schema: pa.Schema, classes: Mapping[str, Sequence[str]] = _NO_CLASSES) -> pa.Schema:
+    """The schema with the format version and the features that `datasets.load_dataset` understands.
+
+    Images are decoded, and the numbers of `classes` have names.
+    """
+    features = hub_features(schema, classes)
     return schema.with_metadata(
         {
             "huggingface": json.dumps({"info": {"features": features}}, sort_keys=True),
             "normpipe": json.dumps({"format_version": FORMAT_VERSION}),
         }
     )
+
+
+def hub_features(schema: pa.Schema, classes: Mapping[str, Sequence[str]] = _NO_CLASSES) -> dict[str, object]:
+    """What the library `datasets` calls each column's type."""
+    return {
+        field.name: {"_type": "ClassLabel", "names": list(classes[field.name])}
+        if field.name in classes
+        else _feature(field.type)
+        for field in schema
+    }
 
 
 def _feature(kind: pa.DataType) -> dict[str, object]:
