@@ -155,3 +155,42 @@ def _text(flag: str, path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{flag} {path.name}: cannot be read as text") from error
+
+
+@click.command(epilog=_REBUILD_EPILOG)
+@click.argument("released", metavar="RELEASE", type=_FOLDER)
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=_FOLDER)
+@click.option("-o", "--out", metavar="FOLDER", type=click.Path(path_type=Path), help="Keep what was built here.")
+@click.option("--key-file", metavar="FILE", type=_FILE, help="The key that RELEASE was made with.")
+@click.option("--plain-ids", is_flag=True, help="RELEASE has the source's names.")
+@click.option("--check", is_flag=True, help="Compare with RELEASE, byte by byte.")
+@click.option("--jobs", metavar="N", default=2, show_default=True, type=click.IntRange(1), help="Files written at once.")
+def rebuild(
+    *, released: Path, runs: tuple[Path, ...], out: Path | None, key_file: Path | None, plain_ids: bool, check: bool, jobs: int
+) -> None:
+    """Make RELEASE again from its runs, with what its release.json says. Exit code 1 where --check finds a difference."""
+    from tempfile import TemporaryDirectory
+
+    from normpipe.release.document import read_release
+    from normpipe.release.rebuild import differing_files, rebuild
+    from normpipe.release.runs import read_runs
+
+    if out is None and not check:
+        raise UsageError("rebuild: -o FOLDER keeps what is built, --check compares it; give one or both")
+    document = read_release(released)
+    names = _names(key_file, plain_ids, (*runs, released))
+    found = read_runs(runs)
+    try:
+        with interruptible(), TemporaryDirectory(dir=released.resolve().parent, prefix=f".{released.name}.") as temporary:
+            target = out or Path(temporary) / released.name
+            rebuild(document, found, names, target, jobs=jobs, note=lambda line: click.echo(line, err=True))
+            differing = differing_files(released, target) if check else []
+    except Interrupted as stop:
+        click.echo("interrupted", err=True)
+        sys.exit(stop.exit_code)
+    if differing:
+        for path in differing:
+            click.echo(f"{path}: other bytes")
+        click.echo("error: not the same release; another version of a library writes other bytes, see `verify --content`", err=True)
+        sys.exit(1)
+    click.echo("the same bytes" if check else click.format_filename(target))

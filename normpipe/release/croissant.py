@@ -72,10 +72,9 @@ def croissant(document: ReleaseDocument) -> dict[str, Json]:
     links = [each.link for each in terms if each is not None and each.link]
     derived: list[Json] = [
         {
-            "@type": "Dataset",
-            "@id": f"source-{number}",
-            "name": title,
-            **({"license": each.link or each.licence} if each is not None else {}),
+            "@type": "prov:Entity",
+            "@id": (each.link if each is not None else None) or f"source-{number}",
+            "prov:label": title,
         }
         for number, (title, each) in enumerate(zip(titles, terms, strict=True), 1)
     ]
@@ -98,8 +97,8 @@ def croissant(document: ReleaseDocument) -> dict[str, Json]:
         "prov:wasDerivedFrom": derived,
         "prov:wasGeneratedBy": {
             "@type": "prov:Activity",
-            "name": document.command,
-            "prov:wasAssociatedWith": {"@type": "prov:SoftwareAgent", "name": document.producer},
+            "prov:label": document.command,
+            "prov:wasAssociatedWith": {"@type": "prov:SoftwareAgent", "prov:label": document.producer},
         },
         "rai:personalSensitiveInformation": "Pictures of faces, or made from them.",
         "distribution": list(_distribution(document)),
