@@ -2,11 +2,15 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from normpipe.engine.signals import Interrupted, interruptible
 from normpipe.errors import UsageError
+
+if TYPE_CHECKING:
+    from normpipe.release.keys import Names
 
 _EPILOG = """\b
 Examples:
@@ -115,7 +119,7 @@ def build(
     click.echo(f"{click.format_filename(out)}: {made.rows} rows in {len(made.files)} files")
 
 
-def _names(key_file: Path | None, plain_ids: bool, places: tuple[Path, ...]) -> "Names":  # noqa: F821
+def _names(key_file: Path | None, plain_ids: bool, places: tuple[Path, ...]) -> "Names":
     """What makes pseudonyms, or leaves names as they are."""
     from normpipe.release.keys import Names, read_key
 
@@ -142,7 +146,7 @@ def _limits(flag: str, given: tuple[str, ...]) -> dict[str, float]:
     for each in given:
         name, equals, value = each.partition("=")
         try:
-            limits[name] = float(value)
+            limits[name] = round(float(value), 6)  # as release.json writes it
         except ValueError:
             equals = ""
         if not equals:
@@ -191,6 +195,8 @@ def rebuild(
     if differing:
         for path in differing:
             click.echo(f"{path}: other bytes")
-        click.echo("error: not the same release; another version of a library writes other bytes, see `verify --content`", err=True)
+        click.echo(
+            "error: not the same release; another version of a library writes other bytes, see `verify --content`", err=True
+        )
         sys.exit(1)
     click.echo("the same bytes" if check else click.format_filename(target))

@@ -11,7 +11,7 @@ import re
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -35,6 +35,8 @@ from normpipe.release.document import (
     ReleasedSource,
     ReleasedSplit,
     Withdrawn,
+    parse_release,
+    release_bytes,
     write_release,
 )
 from normpipe.release.figures import audit_figures
@@ -46,8 +48,9 @@ from normpipe.release.runs import SourceRun, check_parts
 from normpipe.release.schema import pictures, release_schema
 from normpipe.release.selection import Limits, Selection, Withdrawals, select
 from normpipe.release.sheet import draw_sheet
+from normpipe.release.sums import SUMS_FILE, sums_bytes
 from normpipe.release.terms import Terms
-from normpipe.shards.atomic import remove_leftovers, write_bytes
+from normpipe.shards.atomic import remove_leftovers, sha256_of, write_bytes
 
 Note = Callable[[str], None]
 """Told of every step, in a line."""
@@ -158,12 +161,12 @@ def build(
     draft = target.with_name(f"{target.name}.part")
     try:
         _check_room(target, files, selection, runs)
-        check_parts(runs)
+        check_parts(runs, jobs)
         _begin(draft, runs, request)
         written = _write_files(source, files, draft, jobs, note)
         document = _document(runs, selection, request, overrides, written)
         _describe(draft, runs, document)
-        _finish(draft, target)
+        _finish(draft, target, document)
     except OSError as error:
         raise NormpipeError(
             f"{target.name} cannot be written ({error.strerror}); the same command goes on from there"
@@ -194,13 +197,12 @@ def _begin(draft: Path, runs: Sequence[SourceRun], request: Request) -> None:
     build_file = draft / _NOTES / _BUILD_FILE
     if not build_file.is_file() or build_file.read_bytes() != mark:
         shutil.rmtree(draft, ignore_errors=True)
-        for folder in (_NOTES, DATA_FOLDER):
-            (draft / folder).mkdir(parents=True)
+        for name in (_NOTES, DATA_FOLDER):
+            (draft / name).mkdir(parents=True)
         write_bytes(build_file, mark)
     for folder in (draft, draft / _NOTES, draft / DATA_FOLDER):
         remove_leftovers(folder)
-    for name in (AUDIT_FOLDER,):
-        shutil.rmtree(draft / name, ignore_errors=True)
+    shutil.rmtree(draft / AUDIT_FOLDER, ignore_errors=True)
 
 
 def _write_files(source: Source, files: Sequence[DataFile], draft: Path, jobs: int, note: Note) -> list[WrittenFile]:
@@ -238,7 +240,7 @@ def _document(
     by_split = {
         split: [file for file in written if file.entry.path.startswith(f"{DATA_FOLDER}/{split}-")] for split in selection.splits
     }
-    return ReleaseDocument(
+    made = ReleaseDocument(
         name=request.name,
         version=request.version,
         date=request.date,
@@ -274,6 +276,7 @@ def _document(
             samples=tuple(sorted(request.withdrawals.samples)),
         ),
     )
+    return parse_release(release_bytes(made), request.name)  # what others will read of it: keys sorted, numbers rounded
 
 
 def _run(run: SourceRun) -> ReleasedRun:
@@ -343,16 +346,18 @@ def _remove_empty(*folders: Path) -> None:
             folder.rmdir()
 
 
-def _finish(draft: Path, target: Path) -> None:
+def _finish(draft: Path, target: Path, document: ReleaseDocument) -> None:
     """Sums, then the name."""
     shutil.rmtree(draft / _NOTES)
-    _write_sums(draft)
+    _write_sums(draft, document)
     draft.rename(target)
 
 
-def _write_sums(folder: Path, known: Iterable[object] = ()) -> None:
-    lines = []
-    for path in sorted((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.relative_to(folder).as_posix()):
-        with path.open("rb") as file:
-            lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.relative_to(folder).as_posix()}\n")
-    write_bytes(folder / "SHA256SUMS", "".join(lines).encode())
+def _write_sums(folder: Path, document: ReleaseDocument) -> None:
+    """Data files were hashed when they were written."""
+    digests = {file.path: file.sha256 for file in document.files}
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name not in digests:
+            digests[name] = sha256_of(path)
+    write_bytes(folder / SUMS_FILE, sums_bytes(digests))

@@ -57,7 +57,7 @@ def card_figures(document: ReleaseDocument) -> dict[str, str]:
         "subjects in several splits": str(document.subjects_in_several_splits),
         "rows taken out on request": str(document.withdrawn.rows),
     }
-    for name, split in document.splits.items():
+    for name, split in document.ordered_splits:
         found[f"{name}: rows"] = str(split.rows)
         found[f"{name}: subjects"] = str(split.subjects)
         found[f"{name}: files"] = str(len(split.files))
@@ -79,7 +79,7 @@ def table_line(name: str, figure: str) -> str:
 def _front(document: ReleaseDocument) -> Iterator[str]:
     """The hub's metadata."""
     schema = release_schema(document.include, document.plain_ids)
-    sizes = {name: sum(file.size for file in split.files) for name, split in document.splits.items()}
+    sizes = {name: sum(file.size for file in split.files) for name, split in document.ordered_splits}
     front: dict[str, object] = {
         "pretty_name": document.name,
         "version": document.version,
@@ -91,13 +91,13 @@ def _front(document: ReleaseDocument) -> Iterator[str]:
         "configs": [
             {
                 "config_name": "default",
-                "data_files": [{"split": name, "path": f"data/{name}-*.parquet"} for name in document.splits],
+                "data_files": [{"split": name, "path": f"data/{name}-*.parquet"} for name, _ in document.ordered_splits],
             }
         ],
         "dataset_info": {
             "features": _features(hub_features(schema, CLASSES)),
             "splits": [
-                {"name": name, "num_bytes": sizes[name], "num_examples": split.rows} for name, split in document.splits.items()
+                {"name": name, "num_bytes": sizes[name], "num_examples": split.rows} for name, split in document.ordered_splits
             ],
             "download_size": sum(sizes.values()),
             "dataset_size": sum(sizes.values()),
@@ -192,7 +192,7 @@ def _what(document: ReleaseDocument) -> Iterator[str]:
 
 
 def _loading(document: ReleaseDocument) -> Iterator[str]:
-    first = next(iter(document.splits))
+    first = document.ordered_splits[0][0]
     shown = pictures(document.include)
     yield "## How to load it"
     yield ""
@@ -359,7 +359,7 @@ def _splits(document: ReleaseDocument) -> Iterator[str]:
             else f"**{shared} subjects are in several of them**: divide anew by `subject`."
         )
     yield ""
-    names = tuple(f"{name}: {what}" for name in document.splits for what in ("rows", "subjects", "files", "bytes"))
+    names = tuple(f"{name}: {what}" for name, _ in document.ordered_splits for what in ("rows", "subjects", "files", "bytes"))
     yield from _table(_some(document, names.__contains__))
 
 

@@ -162,7 +162,7 @@ def _rows(folder: ReleaseFolder, document: ReleaseDocument, columns: list[str]) 
     labels = [name for name in columns if name in LABEL_SCHEMA.names]
     content = [name for name in columns if name not in LABEL_SCHEMA.names and name != "split"]
     number = 0
-    for split, found in document.splits.items():
+    for split, found in document.ordered_splits:
         for entry in found.files:
             with folder.fetched(entry.path) as (path, _), pq.ParquetFile(path) as file:
                 for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
@@ -176,7 +176,9 @@ def _rows(folder: ReleaseFolder, document: ReleaseDocument, columns: list[str]) 
 def _tombstones(batch: pa.RecordBatch, document: ReleaseDocument) -> Iterator[tuple[str | None, str]]:
     """What would stand for each row's subject and sample if they were withdrawn."""
     names = Names(None)
-    for dataset, subject, sample in zip(*(batch[name].to_pylist() for name in ("dataset", "subject", "sample_id")), strict=True):
+    for dataset, subject, sample in zip(
+        *(batch[name].to_pylist() for name in ("dataset", "subject", "sample_id")), strict=True
+    ):
         if not document.plain_ids:
             yield subject, sample  # pseudonyms are tombstones
         else:
@@ -191,4 +193,3 @@ def _step(before: str, after: str) -> Step:
         return Step.NONE
     first = next(place for place, (was, now) in enumerate(zip(old, new, strict=True)) if was != now)
     return (Step.MAJOR, Step.MINOR, Step.PATCH)[first]
-

@@ -102,7 +102,7 @@ def croissant(document: ReleaseDocument) -> dict[str, Json]:
         },
         "rai:personalSensitiveInformation": "Pictures of faces, or made from them.",
         "distribution": list(_distribution(document)),
-        "recordSet": [_record_set(document, split) for split in document.splits],
+        "recordSet": [_record_set(document, split) for split, _ in document.ordered_splits],
     }
 
 
@@ -113,7 +113,7 @@ def croissant_bytes(document: ReleaseDocument) -> bytes:
 
 def _distribution(document: ReleaseDocument) -> Iterator[Json]:
     yield from (_file(file) for file in document.files)
-    for split in document.splits:
+    for split, _ in document.ordered_splits:
         yield {
             "@type": "cr:FileSet",
             "@id": f"{split}-files",

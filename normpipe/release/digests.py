@@ -1,9 +1,9 @@
 """A row's digest: what it holds, whatever wrote it down.
 
 Parquet files of equal rows differ between versions of the library that writes them. The digest is over the values instead: the
-sha256 of, for each column in order, a byte that tells whether there is a value, and the value. Numbers and lists of a fixed length
-are little-endian and take their place whether they are there or not (zeros where not); of texts, bytes and lists of any length comes
-their length in 8 bytes first; of an image its bytes and then its path. All columns of the first kind come before those of the second.
+sha256 of a block of fixed length and of all texts and bytes behind it. In the block stands, for each column in order, a byte that
+tells whether there is a value, and then the value: numbers and lists of a fixed length little-endian, of texts, bytes and lists of
+any length the length in 8 bytes; zeros where there is none. An image counts as two columns, its bytes and its path.
 """
 
 import hashlib
@@ -11,20 +11,41 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from normpipe.records import IMAGE_TYPE
 
-_ABSENT, _PRESENT = b"\0", b"\1"
+_LENGTH_BYTES = 8
+
+Bytes = NDArray[np.uint8]
 
 
 def row_digests(batch: pa.RecordBatch, columns: Sequence[str] | None = None) -> list[bytes]:
     """The sha256 of each row, over all columns or those named, in the batch's order."""
-    chosen = [field for field in batch.schema if columns is None or field.name in columns]
-    fixed = [field.name for field in chosen if _width(field.type)]
-    numbers = _number_cells(batch, fixed)
-    lists = [_cells(batch[field.name]) for field in chosen if not _width(field.type)]
-    return [hashlib.sha256(b"".join(cells)).digest() for cells in zip(numbers, *lists, strict=True)]
+    rows = batch.num_rows
+    blocks: list[Bytes] = []
+    contents = []
+    for column in _columns(batch, columns):
+        width = _width(column.type)
+        there = column.is_valid().to_numpy(zero_copy_only=False)
+        block = np.zeros((rows, 1 + (width or _LENGTH_BYTES)), np.uint8)
+        if column.null_count < rows:
+            block[:, 0] = there
+            block[:, 1:] = _raw(column, width) if width else _lengths(column)
+            if column.null_count:
+                block[~there, 1:] = 0
+            if not width:
+                contents.append(_contents(column))
+        blocks.append(block)
+    whole = np.concatenate(blocks, axis=1)
+    digests = []
+    for row, block in enumerate(whole):
+        digest = hashlib.sha256(block)
+        for data, places in contents:
+            digest.update(data[places[row] : places[row + 1]])
+        digests.append(digest.digest())
+    return digests
 
 
 def split_digest(digests: Iterable[bytes]) -> str:
@@ -35,6 +56,20 @@ def split_digest(digests: Iterable[bytes]) -> str:
     return whole.hexdigest()
 
 
+def binary_views(column: pa.Array) -> tuple[memoryview, list[int]]:
+    """The bytes of an array of texts or bytes one after the other, without copying them, and where each value begins and ends."""
+    _, offsets, data = column.buffers()
+    places = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1].tolist()
+    return memoryview(data) if data is not None else memoryview(b""), places
+
+
+def _columns(batch: pa.RecordBatch, columns: Sequence[str] | None) -> Iterable[pa.Array]:
+    for field in batch.schema:
+        if columns is None or field.name in columns:
+            column = batch[field.name]
+            yield from (column.field("bytes"), column.field("path")) if field.type == IMAGE_TYPE else (column,)
+
+
 def _width(kind: pa.DataType) -> int:
     """Bytes of a value, 0 where they vary."""
     if pa.types.is_fixed_size_list(kind):
@@ -42,51 +77,27 @@ def _width(kind: pa.DataType) -> int:
     return int(kind.bit_width) // 8 if pa.types.is_integer(kind) or pa.types.is_floating(kind) else 0
 
 
-def _number_cells(batch: pa.RecordBatch, names: Sequence[str]) -> list[bytes]:
-    rows = batch.num_rows
-    widths = [1 + _width(batch.schema.field(name).type) for name in names]
-    table: NDArray[np.uint8] = np.zeros((rows, sum(widths)), np.uint8)
-    place = 0
-    for name, width in zip(names, widths, strict=True):
-        column = batch[name]
-        if column.null_count < rows:
-            there = column.is_valid().to_numpy(zero_copy_only=False)
-            table[:, place] = there
-            table[:, place + 1 : place + width] = _raw(column, width - 1)
-            if column.null_count:
-                table[~there, place + 1 : place + width] = 0
-        place += width
-    content = table.tobytes()
-    return [content[start : start + sum(widths)] for start in range(0, len(content), sum(widths))]
-
-
-def _raw(column: pa.Array, width: int) -> NDArray[np.uint8]:
+def _raw(column: pa.Array, width: int) -> Bytes:
     """The values' bytes (rows, width), anything where there is none."""
     values = column
     if pa.types.is_fixed_size_list(column.type):
         size = column.type.list_size
         values = column.values.slice(column.offset * size, len(column) * size)
-    numbers = values.fill_null(0).to_numpy(zero_copy_only=False)
-    little = np.ascontiguousarray(numbers.astype(numbers.dtype.newbyteorder("<"), copy=False))
-    return little.view(np.uint8).reshape(len(column), width)
+    return _little(values.fill_null(0).to_numpy(zero_copy_only=False)).reshape(len(column), width)
 
 
-def _cells(column: pa.Array) -> list[bytes]:
-    if column.null_count == len(column):
-        return [_ABSENT] * len(column)
-    if column.type == IMAGE_TYPE:
-        contents, paths = (_cells(column.field(name)) for name in ("bytes", "path"))
-        there = column.is_valid().to_pylist()
-        return [content + path if each else _ABSENT for each, content, path in zip(there, contents, paths, strict=True)]
-    return [_ABSENT if value is None else _cell(value) for value in column.to_pylist()]
+def _lengths(column: pa.Array) -> Bytes:
+    lengths = pc.list_value_length(column) if pa.types.is_list(column.type) else pc.binary_length(column)
+    return _little(lengths.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)).reshape(len(column), _LENGTH_BYTES)
 
 
-def _cell(value: object) -> bytes:
-    if isinstance(value, str):
-        content = value.encode("utf-8", "surrogatepass")
-    elif isinstance(value, bytes):
-        content = value
-    else:
-        assert isinstance(value, list)
-        content = np.asarray([np.nan if each is None else each for each in value], "<f4").tobytes()
-    return _PRESENT + len(content).to_bytes(8, "little") + content
+def _contents(column: pa.Array) -> tuple[memoryview, list[int]]:
+    if not pa.types.is_list(column.type):
+        return binary_views(column)
+    size = _width(column.type.value_type)
+    places = (np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1] * size).tolist()
+    return memoryview(_little(column.values.fill_null(0).to_numpy(zero_copy_only=False)).reshape(-1)), places  # type: ignore[arg-type]
+
+
+def _little(numbers: NDArray[np.generic]) -> Bytes:
+    return np.ascontiguousarray(numbers.astype(numbers.dtype.newbyteorder("<"), copy=False)).view(np.uint8)

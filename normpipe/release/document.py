@@ -22,6 +22,8 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$"
 VERSION_PATTERN = r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$"
 DATE_PATTERN = r"^\d{4}-\d{2}-\d{2}$"
 
+_ORDER = ("train", "validation", "test")
+
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Count = Annotated[int, Field(ge=0)]
 
@@ -111,7 +113,7 @@ class ReleaseDocument(Part):
         overrides: Flags that opened a gate.
     """
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[1] = 1
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
     version: Annotated[str, Field(pattern=VERSION_PATTERN)]
     date: Annotated[str, Field(pattern=DATE_PATTERN)]
@@ -136,9 +138,14 @@ class ReleaseDocument(Part):
         return sum(split.rows for split in self.splits.values())
 
     @property
+    def ordered_splits(self) -> list[tuple[str, ReleasedSplit]]:
+        """In the order in which people name them, since the keys of the file are sorted."""
+        return sorted(self.splits.items(), key=lambda item: split_place(item[0]))
+
+    @property
     def files(self) -> list[ReleasedFile]:
         """Of all splits, in order."""
-        return [file for split in self.splits.values() for file in split.files]
+        return [file for _, split in self.ordered_splits for file in split.files]
 
     @property
     def plain_ids(self) -> bool:
@@ -146,9 +153,19 @@ class ReleaseDocument(Part):
         return self.options.ids == "plain"
 
 
+def split_place(name: str) -> tuple[int, str]:
+    """Key that sorts splits: train, validation, test, then by name."""
+    return (_ORDER.index(name) if name in _ORDER else len(_ORDER), name)
+
+
+def release_bytes(document: ReleaseDocument) -> bytes:
+    """The file."""
+    return document_bytes(document.model_dump(mode="json"))
+
+
 def write_release(folder: Path, document: ReleaseDocument) -> None:
     """Write release.json, atomically."""
-    write_bytes(folder / RELEASE_FILE, document_bytes(document.model_dump(mode="json")))
+    write_bytes(folder / RELEASE_FILE, release_bytes(document))
 
 
 def parse_release(content: bytes, called: str) -> ReleaseDocument:

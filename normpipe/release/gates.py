@@ -4,7 +4,7 @@ Each gate is opened by its own flag alone, and the release says which were. A re
 audit.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from normpipe.audit.document import at, items
 from normpipe.audit.figures import Json
@@ -35,7 +35,7 @@ def opened_gates(
         UsageError: a gate is closed and its flag was not given.
     """
     needed = []
-    gates = {
+    gates: dict[str, Callable[[], None]] = {
         PARTIAL: lambda: _check_finished(runs),
         OVERRIDE_TERMS: lambda: check_terms(terms, include),
         OVERRIDE_AUDIT: lambda: _check_audits(runs, include),

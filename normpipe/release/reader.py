@@ -1,7 +1,6 @@
 """A release as it lies somewhere: a folder, or any URL that fsspec knows. Nothing is written there."""
 
 import hashlib
-import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +12,7 @@ import fsspec
 
 from normpipe.errors import UsageError
 
-SUMS_FILE = "SHA256SUMS"
-SIGNATURE_FILE = "SHA256SUMS.sig"
-
 _BLOCK = 1 << 20
-_LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,21 +87,6 @@ def open_release(url: str) -> ReleaseFolder:
     except (ValueError, ImportError) as error:
         raise UsageError(f"{url}: cannot be opened; its protocol is unknown or needs a package ({error})") from error
     return ReleaseFolder(system, root, "file" in system.protocol)
-
-
-def parse_sums(content: bytes) -> dict[str, str]:
-    """The digests of SHA256SUMS by path.
-
-    Raises:
-        UsageError: a line is not of this form.
-    """
-    sums = {}
-    for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
-        match = _LINE.fullmatch(line)
-        if match is None:
-            raise UsageError(f"{SUMS_FILE}, line {number}: not of the form `sha256sum` writes")
-        sums[match[2]] = match[1]
-    return sums
 
 
 def _read(file: BinaryIO, copy: BinaryIO | None) -> Read:

@@ -7,9 +7,9 @@ from normpipe.errors import UsageError
 from normpipe.release.build import Request, build
 from normpipe.release.document import ReleaseDocument
 from normpipe.release.keys import Names
-from normpipe.release.reader import SUMS_FILE, parse_sums
 from normpipe.release.runs import SourceRun
 from normpipe.release.selection import Withdrawals
+from normpipe.release.sums import read_sums
 
 
 def rebuilt_request(document: ReleaseDocument, runs: Sequence[SourceRun], names: Names) -> Request:
@@ -41,7 +41,7 @@ def rebuilt_request(document: ReleaseDocument, runs: Sequence[SourceRun], names:
 
 def differing_files(first: Path, second: Path) -> list[str]:
     """Paths of the files that two releases do not have alike, by their sums."""
-    sums = [parse_sums((folder / SUMS_FILE).read_bytes()) for folder in (first, second)]
+    sums = [read_sums(folder).digests for folder in (first, second)]
     return sorted(path for path in {*sums[0], *sums[1]} if sums[0].get(path) != sums[1].get(path))
 
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from normpipe.records import IMAGE_TYPE, LABEL_SCHEMA
-from normpipe.release.digests import row_digests
+from normpipe.release.digests import binary_views, row_digests
 from normpipe.release.keys import Kind, Names
 from normpipe.release.schema import CLASSES, class_numbers
 from normpipe.release.strip import Stripper
@@ -70,13 +70,10 @@ class Renderer:
         return self._images(batch[name], stems) if wanted.type == IMAGE_TYPE else batch[name]
 
     def _images(self, column: pa.Array, stems: list[str]) -> pa.Array:
-        contents = column.field("bytes")
-        plain = contents.to_pylist()
-        stripped = [self._stripper.strip(content) for content in plain]
-        if any(after is not before for before, after in zip(plain, stripped, strict=True)):
-            contents = pa.array(stripped, pa.binary())
-        paths = pa.array([f"{stem}.{_suffix(content)}" for stem, content in zip(stems, plain, strict=True)], pa.string())
-        return pa.StructArray.from_arrays([contents, paths], fields=list(IMAGE_TYPE))
+        contents = self._stripper.column(column.field("bytes"))
+        data, places = binary_views(contents)
+        paths = [f"{stem}.{_suffix(bytes(data[start : start + 4]))}" for stem, start in zip(stems, places, strict=False)]
+        return pa.StructArray.from_arrays([contents, pa.array(paths, pa.string())], fields=list(IMAGE_TYPE))
 
     def _renamed(self, batch: pa.RecordBatch, name: str) -> pa.Array:
         if self.names.key is None:

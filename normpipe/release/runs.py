@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from normpipe.audit.document import Document, at, read_document
 from normpipe.engine.journal import Journal, ShardRecord, altered_files
 from normpipe.engine.plan import Plan, read_plan
 from normpipe.errors import UsageError
+from normpipe.shards.reader import committed_parts
 
 _AUDIT_FOLDER = "audit"
 _SHARDS = "shards"
@@ -91,6 +93,7 @@ def read_runs(folders: Sequence[Path]) -> list[SourceRun]:
         plan = read_plan(out)
         if plan is None:
             raise UsageError(f"{out.name}: not a run's folder (it has no plan.json); name the OUT of `normpipe run`")
+        committed_parts(out)  # refuses what must not be read
         records = Journal(out, plan.fingerprint.digest).committed(plan.shards)
         if not records:
             raise UsageError(f"{out.name}: nothing of this run is done yet; finish it first")
@@ -100,14 +103,17 @@ def read_runs(folders: Sequence[Path]) -> list[SourceRun]:
     return runs
 
 
-def check_parts(runs: Sequence[SourceRun]) -> None:
+def check_parts(runs: Sequence[SourceRun], jobs: int = 1) -> None:
     """Make sure that the parts are those that the journals tell of: what is damaged must not become a release with good sums.
 
     Raises:
         UsageError: a part is another.
     """
-    for run in runs:
-        for file in altered_files(run.out, run.records, {_SHARDS}):
-            raise UsageError(
-                f"{run.out.name}: {file} is not the file that the journal tells of; delete it and finish the run again"
-            )
+    work = [(run, record) for run in runs for record in run.records]
+    with ThreadPoolExecutor(jobs) as threads:
+        found = threads.map(lambda each: next(altered_files(each[0].out, [each[1]], {_SHARDS}), None), work)
+        for (run, _), file in zip(work, found, strict=True):
+            if file is not None:
+                raise UsageError(
+                    f"{run.out.name}: {file} is not the file that the journal tells of; delete it and finish the run again"
+                )

@@ -5,7 +5,7 @@ Only columns without pictures are read. What is kept in memory is one byte of ea
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from normpipe.errors import UsageError
 from normpipe.records import PAIRS_SCHEMA, Status
+from normpipe.release.document import split_place
 from normpipe.release.keys import Kind, Names
 from normpipe.release.runs import SourceRun
 from normpipe.shards.reader import open_part
@@ -34,7 +35,6 @@ _COMMON = {
     "dev": "validation",
     "testing": "test",
 }
-_ORDER = ("train", "validation", "test")
 _UNFIT = re.compile(r"\W+", re.ASCII)
 _OUT = -1
 _MOST_SPLITS = 1000
@@ -125,7 +125,10 @@ def select(runs: Sequence[SourceRun], limits: Limits, withdrawals: Withdrawals, 
     """
     limits.check()
     choice = _Choice(limits, withdrawals, names)
-    codes = [[choice.part(part) for part in run.parts] for run in runs if choice.begin()]
+    codes = []
+    for run in runs:
+        choice.datasets.append(set())
+        codes.append([choice.part(part) for part in run.parts])
     choice.check_unique()
     if not any(choice.rows.values()):
         reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(choice.exclusions.items()))
@@ -133,7 +136,7 @@ def select(runs: Sequence[SourceRun], limits: Limits, withdrawals: Withdrawals, 
     pending = sum(run.plan.rows - run.frames for run in runs)
     if pending:
         choice.exclusions["partial:pending"] += pending
-    used = sorted((name for name, rows in choice.rows.items() if rows), key=_place)
+    used = sorted((name for name, rows in choice.rows.items() if rows), key=split_place)
     renumbered = np.full(len(choice.rows) + 1, _OUT, np.int16)  # the last one stands for rows that stay out
     for old, name in enumerate(choice.rows):
         renumbered[old] = used.index(name) if name in used else _OUT
@@ -146,10 +149,6 @@ def select(runs: Sequence[SourceRun], limits: Limits, withdrawals: Withdrawals, 
         datasets=[sorted(found, key=lambda name: name or "") for found in choice.datasets],
         withdrawn_rows=choice.withdrawn_rows,
     )
-
-
-def _place(name: str) -> tuple[int, str]:
-    return (_ORDER.index(name) if name in _ORDER else len(_ORDER), name)
 
 
 class _Choice:
@@ -167,12 +166,8 @@ class _Choice:
         self.datasets: list[set[str | None]] = []
         self.withdrawn_rows = 0
 
-    def begin(self) -> bool:
-        """A new run."""
-        self.datasets.append(set())
-        return True
-
     def part(self, path: Path) -> Codes:
+        """Decide about the rows of one part of the last run in `datasets`."""
         filters = [*self._limits.minimum, *self._limits.maximum]
         columns = ["sample_id", "face_index", "dataset", "subject", "split", "status", "reason", *filters]
         with open_part(path) as file:
@@ -183,14 +178,18 @@ class _Choice:
         ]
         datasets, subjects = table["dataset"].to_pylist(), table["subject"].to_pylist()
         samples = table["sample_id"].to_pylist()
-        self._note_samples(datasets, samples, table["face_index"].to_pylist())
         tombstones = [
             None if subject is None else self._tombstone(dataset, subject)
             for dataset, subject in zip(datasets, subjects, strict=True)
         ]
         self._withdraw(out, tombstones, datasets, samples)
         self._limit(out, table)
+        kept = [row for row, reason in enumerate(out) if reason is None]
+        faces = table["face_index"].to_pylist()
+        keys = (hash((datasets[row], samples[row], faces[row])) for row in kept)
+        self._seen.append(np.fromiter(keys, np.int64, len(kept)))
         codes = np.full(len(out), _OUT, np.int16)
+        numbers = {name: number for number, name in enumerate(self.rows)}
         for row, (reason, word) in enumerate(zip(out, table["split"].to_pylist(), strict=True)):
             if reason is not None:
                 self.exclusions[reason] += 1
@@ -201,7 +200,7 @@ class _Choice:
             if (tombstone := tombstones[row]) is not None:
                 found.add(tombstone)
             self.datasets[-1].add(datasets[row])
-            codes[row] = list(self.rows).index(name)
+            codes[row] = numbers.setdefault(name, len(numbers))
         if len(self.rows) > _MOST_SPLITS:
             raise UsageError(f"the column split has more than {_MOST_SPLITS} words; it names sets like train and test")
         return codes
@@ -234,10 +233,6 @@ class _Choice:
                 bad = (values < limit) if sign == "<" else (values > limit)
                 for row in np.flatnonzero(bad | np.isnan(values)).tolist():
                     out[row] = out[row] or (f"filter:{name}{sign}{limit:g}" if bad[row] else f"filter:{name} not measured")
-
-    def _note_samples(self, datasets: Sequence[str | None], samples: Sequence[str], faces: Iterable[int | None]) -> None:
-        keys = (hash(key) for key in zip(datasets, samples, faces, strict=True))
-        self._seen.append(np.fromiter(keys, np.int64, len(samples)))
 
     def check_unique(self) -> None:
         """Two rows of one sample and face, from two runs of one dataset, could not be told apart by whoever loads them.

@@ -21,8 +21,10 @@ from normpipe.release.data_check import FoundRows, check_rows
 from normpipe.release.digests import split_digest
 from normpipe.release.document import RELEASE_FILE, ReleaseDocument, ReleasedFile, parse_release
 from normpipe.release.licence import LICENCE_FILE, licence_text
-from normpipe.release.reader import SIGNATURE_FILE, SUMS_FILE, Read, ReleaseFolder, parse_sums
+from normpipe.release.reader import Read, ReleaseFolder
+from normpipe.release.sums import SIGNATURE_FILE, SUMS_FILE, parse_sums
 
+_SHOWN = 5
 _HUB_FILES = {".gitattributes"}
 
 
@@ -42,7 +44,9 @@ class _Checked:
     rows: FoundRows
 
 
-def verify(folder: ReleaseFolder, *, jobs: int = 1, content: bool = False, note: Callable[[str], None] = lambda _: None) -> Verdict:
+def verify(
+    folder: ReleaseFolder, *, jobs: int = 1, content: bool = False, note: Callable[[str], None] = lambda _: None
+) -> Verdict:
     """Hold a release against all that it says of itself.
 
     Args:
@@ -79,7 +83,7 @@ def _sums(folder: ReleaseFolder, sizes: Mapping[str, int], verdict: Verdict) -> 
         verdict.problems.append(f"{SUMS_FILE}: missing")
         return {}
     try:
-        return parse_sums(folder.content(SUMS_FILE))
+        return dict(parse_sums(folder.content(SUMS_FILE)).digests)
     except UsageError as error:
         verdict.problems.append(str(error))
         return {}
@@ -88,7 +92,9 @@ def _sums(folder: ReleaseFolder, sizes: Mapping[str, int], verdict: Verdict) -> 
 def _check_listing(folder: ReleaseFolder, sizes: Mapping[str, int], sums: Mapping[str, str], verdict: Verdict) -> None:
     own = {SUMS_FILE, SIGNATURE_FILE} | (set() if folder.local else _HUB_FILES)
     verdict.problems += [f"{path}: missing, {SUMS_FILE} lists it" for path in sorted(sums.keys() - sizes.keys())]
-    verdict.problems += [f"{path}: extra file, {SUMS_FILE} does not list it" for path in sorted(sizes.keys() - sums.keys() - own)]
+    verdict.problems += [
+        f"{path}: extra file, {SUMS_FILE} does not list it" for path in sorted(sizes.keys() - sums.keys() - own)
+    ]
 
 
 def _check_bytes(path: str, read: Read, sums: Mapping[str, str], verdict: Verdict) -> None:
@@ -121,7 +127,7 @@ def _check_data(
         note(f"{file.path}: {len(found.digests)} rows")
         return _Checked(file, split, found), problems
 
-    work = [(split, file) for split, found in document.splits.items() for file in found.files]
+    work = [(split, file) for split, found in document.ordered_splits for file in found.files]
     with ThreadPoolExecutor(jobs) as threads:
         done = list(threads.map(lambda each: check(*each), work))
     for checked, problems in done:
@@ -147,7 +153,7 @@ def _check_totals(document: ReleaseDocument, checked: list[_Checked], verdict: V
     """Counts and digests over all files."""
     people: Counter[tuple[str | None, str]] = Counter()
     labels: dict[str, Counter[str]] = {}
-    for split, said in document.splits.items():
+    for split, said in document.ordered_splits:
         files = [each for each in checked if each.split == split]
         subjects = {person for each in files for person in each.rows.subjects}
         people.update(subjects)
@@ -214,7 +220,7 @@ def _card_problems(text: str, document: ReleaseDocument, audits: Mapping[int, Do
     lines = text.splitlines()
     there = set(lines)
     wrong = [name for name, figure in card_figures(document).items() if table_line(name, figure) not in there]
-    yield from (f"{CARD_FILE}: {name}: not the figure of {RELEASE_FILE}" for name in wrong)
+    yield from (f"{CARD_FILE}: {name}: not the figure of {RELEASE_FILE}" for name in wrong[:_SHOWN])
     if own and not wrong:
         wanted = card_text(document, audits).splitlines()
         for number, (found, made) in enumerate(zip([*lines, ""], [*wanted, ""], strict=False), 1):
@@ -234,9 +240,10 @@ def _croissant_problems(content: bytes, document: ReleaseDocument, own: bool) ->
     wanted = dict(_leaves(croissant(document), ""))
     there = dict(_leaves(found, ""))
     told = ("name", "version", "datePublished", "distribution")
-    for key in sorted({*wanted, *there}):
-        if wanted.get(key) != there.get(key) and (own or key.startswith(told)):
-            yield f"{CROISSANT_FILE}: {key}: not what {RELEASE_FILE} says"
+    wrong = [key for key in sorted({*wanted, *there}) if wanted.get(key) != there.get(key) and (own or key.startswith(told))]
+    yield from (f"{CROISSANT_FILE}: {key}: not what {RELEASE_FILE} says" for key in wrong[:_SHOWN])
+    if len(wrong) > _SHOWN:
+        yield f"{CROISSANT_FILE}: and {len(wrong) - _SHOWN} more"
 
 
 def _leaves(value: Json, place: str) -> Iterator[tuple[str, Json]]:
