@@ -156,6 +156,8 @@ def build(
     options = request.options
     overrides = opened_gates(runs, request.terms, options.include, options.allowed)
     selection = select(runs, Limits(options.minimum, options.maximum), request.withdrawals, request.names)
+    if request.withdrawals.subjects or request.withdrawals.samples:
+        note(f"taken out on request: {selection.withdrawn_rows} rows of {selection.withdrawn_names} of those listed")
     source = Source(runs, selection, release_schema(options.include, options.ids == "plain"), request.names)
     files = plan_files(source, options.file_bytes)
     draft = target.with_name(f"{target.name}.part")

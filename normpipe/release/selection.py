@@ -80,6 +80,7 @@ class Selection:
         exclusions: Rows that stay out, by reason.
         datasets: By run, the datasets that released rows are of.
         withdrawn_rows: Rows that stay out because their subject or sample was withdrawn.
+        withdrawn_names: How many of the withdrawn subjects and samples these rows are of.
     """
 
     splits: list[str]
@@ -89,6 +90,7 @@ class Selection:
     exclusions: dict[str, int]
     datasets: list[list[str | None]]
     withdrawn_rows: int
+    withdrawn_names: int
 
     @property
     def shared_subjects(self) -> int:
@@ -148,6 +150,7 @@ def select(runs: Sequence[SourceRun], limits: Limits, withdrawals: Withdrawals, 
         exclusions=dict(sorted(choice.exclusions.items())),
         datasets=[sorted(found, key=lambda name: name or "") for found in choice.datasets],
         withdrawn_rows=choice.withdrawn_rows,
+        withdrawn_names=len(choice.withdrawn),
     )
 
 
@@ -165,6 +168,7 @@ class _Choice:
         self.exclusions: Counter[str] = Counter()
         self.datasets: list[set[str | None]] = []
         self.withdrawn_rows = 0
+        self.withdrawn: set[str] = set()
 
     def part(self, path: Path) -> Codes:
         """Decide about the rows of one part of the last run in `datasets`."""
@@ -214,15 +218,16 @@ class _Choice:
     def _withdraw(
         self, out: list[str | None], tombstones: Sequence[str | None], datasets: Sequence[str | None], samples: Sequence[str]
     ) -> None:
-        for row, tombstone in enumerate(tombstones):
-            if tombstone in self._withdrawals.subjects:
-                reason = "excluded:subject"
-            elif self._withdrawals.samples and (
-                self._names.tombstone(Kind.SAMPLE, datasets[row], samples[row]) in self._withdrawals.samples
-            ):
-                reason = "excluded:sample"
+        wanted = self._withdrawals
+        for row, subject in enumerate(tombstones):
+            sample = self._names.tombstone(Kind.SAMPLE, datasets[row], samples[row]) if wanted.samples else None
+            if subject is not None and subject in wanted.subjects:
+                found, reason = subject, "excluded:subject"
+            elif sample is not None and sample in wanted.samples:
+                found, reason = sample, "excluded:sample"
             else:
                 continue
+            self.withdrawn.add(found)
             self.withdrawn_rows += 1
             out[row] = out[row] or reason
 
