@@ -1,9 +1,9 @@
 """What does a release cost beside copying and hashing the same bytes?
 
-A run is written with drawn pictures of the size that normpipe writes (256 pixels, JPEG 92), with labels and people; then its parts are
-copied, hashed and synced one after the other, and then `normpipe release build` makes a release of them, in turns. The ratio is
-seconds of the copy over seconds of the build, as wall clock (the build writes several files at once) and as processor time. The
-largest memory of the build is its process's.
+A run is written with drawn pictures of the size that normpipe writes (256 pixels, JPEG 92), with labels and people; then its
+parts are copied, hashed and synced one after the other, and then `normpipe release build` makes a release of them, in turns.
+The ratio is seconds of the copy over seconds of the build, as wall clock (the build writes several files at once) and as
+processor time. The largest memory of the build is its process's.
 """
 
 import hashlib

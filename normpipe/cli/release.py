@@ -1,4 +1,4 @@
-"""`normpipe release`: runs become releases, and releases are verified and compared. Each command is imported when it is called."""
+"""`normpipe release`: runs become releases, releases are verified and compared. A command is imported when it is called."""
 
 from importlib import import_module
 

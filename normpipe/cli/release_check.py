@@ -21,7 +21,7 @@ Example:
 @click.option("--content", is_flag=True, help="Judge data files by their rows, not by their bytes (another Parquet library).")
 @click.option("--jobs", metavar="N", default=2, show_default=True, type=click.IntRange(1), help="Files read at once.")
 def verify(*, url: str, content: bool, jobs: int) -> None:
-    """Read all of RELEASE, a folder or a URL, and hold it against what it says of itself. Exit code 1 where it does not hold."""
+    """Read all of RELEASE, a folder or a URL, and hold it against what it says of itself; exit code 1 if it does not hold."""
     from normpipe.release.reader import open_release
     from normpipe.release.verify import verify
 

@@ -1,7 +1,7 @@
 """What a release passes on of its runs' audits: figures and verdicts, nothing about single rows.
 
-Groups are passed on only of columns whose groups are labels, or are numbered and not named: any other column of a manifest might
-name people.
+Groups are passed on only of columns whose groups are labels, or are numbered and not named: any other column of a manifest
+might name people.
 """
 
 from collections.abc import Mapping

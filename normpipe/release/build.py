@@ -1,7 +1,8 @@
 """`normpipe release build`: from finished runs to a folder that can be published.
 
-Whatever can be refused is refused before the first byte is written. All is written to RELEASE.part, which becomes RELEASE by one
-renaming when it is whole: a build that was killed is never taken for a release, and the same command takes up its finished files.
+Whatever can be refused is refused before the first byte is written. All is written to RELEASE.part, which becomes RELEASE by
+one renaming when it is whole: a build that was killed is never taken for a release, and the same command takes up its finished
+files.
 """
 
 import hashlib

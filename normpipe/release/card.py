@@ -1,9 +1,9 @@
 """README.md: the dataset card, for people and for the hub.
 
-It is made from release.json and the audits that lie in the release, from nothing else, so that it can be made again and compared:
-whoever edits a figure is found out. What it says in words follows the datasheet's questions (Gebru et al., arXiv:1803.09010): what
-a row is, where it comes from and under which terms, how it was made, what was measured, what was left out, what may go wrong, who
-must be asked.
+It is made from release.json and the audits that lie in the release, from nothing else, so that it can be made again and
+compared: whoever edits a figure is found out. What it says in words follows the datasheet's questions (Gebru et al.,
+arXiv:1803.09010): what a row is, where it comes from and under which terms, how it was made, what was measured, what was left
+out, what may go wrong, who must be asked.
 """
 
 import json
@@ -105,8 +105,8 @@ def _front(document: ReleaseDocument) -> Iterator[str]:
     }
     if pictures(document.include):
         front["extra_gated_prompt"] = (
-            "These are pictures of people's faces, or made from them. You agree not to try to find out who is shown, and to keep "
-            "to the terms of every source."
+            "These are pictures of people's faces, or made from them. You agree not to try to find out who is shown, and to "
+            "keep to the terms of every source."
         )
     yield "---"
     yield from yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=120).rstrip("\n").split("\n")
@@ -173,15 +173,15 @@ def _what(document: ReleaseDocument) -> Iterator[str]:
     yield f"A row is {_ROW[document.include]}. {document.rows} rows, made {document.date} by {document.producer}."
     yield ""
     if document.plain_ids:
-        yield "Subjects, samples and sequences are **named as in the source**: `subject`, `sample_id`, `sequence`, paths of pictures."
+        yield "`subject`, `sample_id`, `sequence` and the paths of pictures are **named as in the source**."
     else:
         yield (
             "`sample_id`, `subject` and `sequence` are the first 32 hex digits of an HMAC-SHA256 under a key that only the "
             "publisher has: equal names have equal digits, within a dataset, and nothing else follows from them."
         )
     yield (
-        " `emotion` is the number of a class; null means not annotated in labels, not measured elsewhere. Boxes, points and angles "
-        "are those of the source picture, in its pixels and in degrees."
+        " `emotion` is the number of a class; null means not annotated in labels, not measured elsewhere. Boxes, points and "
+        "angles are those of the source picture, in its pixels and in degrees."
     ).strip()
     yield ""
     yield from _table(_some(document, lambda name: ": " not in name and not name.startswith("left out")))
@@ -207,10 +207,10 @@ def _loading(document: ReleaseDocument) -> Iterator[str]:
     yield ""
     yield 'pandas.read_parquet("data", columns=["sample_id", "emotion"])'
     yield f'polars.scan_parquet("data/{first}-*.parquet")'
-    yield f"duckdb.sql(\"select emotion, count(*) from 'data/{first}-*.parquet' group by emotion\")"
+    yield f"duckdb.read_parquet('data/{first}-*.parquet').count('emotion')"
     yield "```"
     yield ""
-    yield "`sha256sum -c SHA256SUMS` compares every file; `normpipe release verify` also reads every row and decodes every picture."
+    yield "`sha256sum -c SHA256SUMS` compares every file; `normpipe release verify` also reads every row and every picture."
     yield ""
 
 
@@ -222,7 +222,8 @@ def _sources(document: ReleaseDocument) -> Iterator[str]:
     yield "| dataset | licence | may be passed on | attribution |"
     yield "|---|---|---|---|"
     for title, terms in distinct_terms(document.sources):
-        yield f"| {_cell(title)} | {_licence_cell(terms)} | {_passed_on(terms)} | {_cell((terms and terms.attribution) or '')} |"
+        attribution = _cell(terms.attribution or "") if terms is not None else ""
+        yield f"| {_cell(title)} | {_licence_cell(terms)} | {_passed_on(terms)} | {attribution} |"
     yield ""
 
 
@@ -240,12 +241,14 @@ def _method(document: ReleaseDocument) -> Iterator[str]:
     yield "## How it was made"
     yield ""
     yield "```"
-    yield document.command
+    yield document.command.replace(" --", " \\\n  --")
     yield "```"
     yield ""
     for run in _runs(document):
         parts = run.fingerprint_parts
         yield f"Run {run.number} ({run.producer}), fingerprint `{run.fingerprint}`:"
+        yield ""
+        yield "<details><summary>Configuration, weights, libraries</summary>"
         yield ""
         yield "| part | value |"
         yield "|---|---|"
@@ -256,6 +259,8 @@ def _method(document: ReleaseDocument) -> Iterator[str]:
         for name, value in parts.items():
             if name.startswith(("config.", "environment.", "algorithm.")):
                 yield table_line(name, value)
+        yield ""
+        yield "</details>"
         yield ""
         start = f"run {run.number}: "
         yield from _table({name: figure for name, figure in card_figures(document).items() if name.startswith(start)})
@@ -277,8 +282,8 @@ def _audit(document: ReleaseDocument, audits: Audits) -> Iterator[str]:
     yield "## What the audit found"
     yield ""
     yield (
-        "Whether the expression is still there and the person gone, measured on these pictures; intervals are 95 % over people. "
-        "What each figure means, and what it does not prove, is in normpipe's documentation of audits."
+        "Whether the expression is still there and the person gone, measured on these pictures; intervals are 95 % over "
+        "people. What each figure means, and what it does not prove, is in normpipe's documentation of audits."
     )
     yield ""
     seen = set()
@@ -323,8 +328,8 @@ def _exclusions(document: ReleaseDocument) -> Iterator[str]:
         yield ""
         return
     yield (
-        "Each row under the first reason that holds: `failed` rows have no normalized face, `filter` is a limit on a quality column, "
-        "`excluded` was asked for, `partial` was not yet done."
+        "Each row under the first reason that holds: `failed` rows have no normalized face, `filter` is a limit on a quality "
+        "column, `excluded` was asked for, `partial` was not yet done."
     )
     yield ""
     yield from _table(_some(document, lambda name: name.startswith("left out")))
@@ -367,9 +372,9 @@ def _ethics(document: ReleaseDocument) -> Iterator[str]:
     yield "## People and consent"
     yield ""
     yield (
-        "Faces are personal data, normalized ones too, **whatever the figures above say**: they were made from pictures of people, "
-        "and whoever has those may link them. Do not try to find out who is shown. What an expression looks like is not what a "
-        "person feels; nothing here is fit to judge people by."
+        "Faces are personal data, normalized ones too, **whatever the figures above say**: they were made from pictures of "
+        "people, and whoever has those may link them. Do not try to find out who is shown. What an expression looks like is not "
+        "what a person feels; nothing here is fit to judge people by."
     )
     yield ""
     for title, terms in distinct_terms(document.sources):
@@ -383,8 +388,8 @@ def _changes(document: ReleaseDocument) -> Iterator[str]:
     yield "## Changes"
     yield ""
     yield (
-        "Versions: the last number changes when the same rows are packed anew, the middle one when rows are added, the first when "
-        "rows are removed, changed or move to another split."
+        "Versions: the last number changes when the same rows are packed anew, the middle one when rows are added, the first "
+        "when rows are removed, changed or move to another split."
     )
     yield ""
     yield document.options.changes.strip() if document.options.changes else f"- {document.version} ({document.date})"
@@ -399,7 +404,7 @@ def _some(document: ReleaseDocument, wanted: Callable[[str], bool]) -> dict[str,
 
 
 def _table(figures: Mapping[str, str]) -> Iterator[str]:
-    yield "| | |"
+    yield "| what | figure |"
     yield "|---|---|"
     yield from (table_line(name, figure) for name, figure in figures.items())
     yield ""

@@ -1,8 +1,8 @@
 """`normpipe release diff`: what changed between two releases, row by row, and which version that asks for.
 
-Rows are known by dataset, sample and face, so that both releases must have pseudonyms of the same key, or plain names. The version
-rule is Croissant's: PATCH for the same rows packed anew, MINOR for rows added, MAJOR for rows removed, changed or in another order
-or split.
+Rows are known by dataset, sample and face, so that both releases must have pseudonyms of the same key, or plain names. The
+version rule is Croissant's: PATCH for the same rows packed anew, MINOR for rows added, MAJOR for rows removed, changed or in
+another order or split.
 """
 
 from collections.abc import Iterator
@@ -112,8 +112,8 @@ def compare(first: ReleaseFolder, second: ReleaseFolder) -> Difference:
     before, after = _document(first), _document(second)
     if before.key_check != after.key_check:
         raise UsageError(
-            f"{first.name}, {second.name}: their names were made with different keys, or one of them has plain names: rows cannot "
-            "be matched"
+            f"{first.name}, {second.name}: their names were made with different keys, or one of them has plain names: rows "
+            "cannot be matched"
         )
     shared = [name for name in before.columns if name in after.columns]
     old = dict(_rows(first, before, shared))

@@ -1,7 +1,7 @@
 """croissant.json: Croissant 1.1 metadata, by which catalogues find a release and tools load it.
 
-http://mlcommons.org/croissant/1.1. Each data file is a FileObject with its sha256; the files of a split are a FileSet, and its rows a
-RecordSet. What it was made from and by stands in the terms of PROV-O. Made from release.json alone.
+http://mlcommons.org/croissant/1.1. Each data file is a FileObject with its sha256; the files of a split are a FileSet, and its
+rows a RecordSet. What it was made from and by stands in the terms of PROV-O. Made from release.json alone.
 """
 
 import json

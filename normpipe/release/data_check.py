@@ -13,7 +13,7 @@ from PIL import Image as PillowImage
 
 from normpipe.records import IMAGE_TYPE, Status
 from normpipe.release.digests import row_digests
-from normpipe.release.document import ReleaseDocument, ReleasedFile
+from normpipe.release.document import ReleasedFile, ReleaseDocument
 from normpipe.release.rows import count_labels
 from normpipe.release.schema import CLASSES, release_schema
 from normpipe.shards.writer import with_metadata
@@ -98,11 +98,10 @@ def _wrong_cells(batch: pa.RecordBatch, split: str, plain_ids: bool) -> Iterator
         for place, number in enumerate(batch[name].to_pylist()):
             if number is not None and not 0 <= number < len(classes):
                 yield place, f"{name} is {number}, and there are {len(classes)} classes"
-    if not plain_ids:
-        for name in _NAMED:
-            for place, value in enumerate(batch[name].to_pylist()):
-                if value is not None and not _PSEUDONYM.fullmatch(value):
-                    yield place, f"{name} is no pseudonym"
+    for name in () if plain_ids else _NAMED:
+        values = batch[name].to_pylist()
+        named = (place for place, value in enumerate(values) if value is not None and not _PSEUDONYM.fullmatch(value))
+        yield from ((place, f"{name} is no pseudonym") for place in named)
     for field_ in batch.schema:
         if field_.type == IMAGE_TYPE:
             yield from _wrong_pictures(batch, field_.name, plain_ids)

@@ -1,9 +1,9 @@
 """A row's digest: what it holds, whatever wrote it down.
 
 Parquet files of equal rows differ between versions of the library that writes them. The digest is over the values instead: the
-sha256 of a block of fixed length and of all texts and bytes behind it. In the block stands, for each column in order, a byte that
-tells whether there is a value, and then the value: numbers and lists of a fixed length little-endian, of texts, bytes and lists of
-any length the length in 8 bytes; zeros where there is none. An image counts as two columns, its bytes and its path.
+sha256 of a block of fixed length and of all texts and bytes behind it. In the block stands, for each column in order, a byte
+that tells whether there is a value, and then the value: numbers and lists of a fixed length little-endian, of texts, bytes and
+lists of any length the length in 8 bytes; zeros where there is none. An image counts as two columns, its bytes and its path.
 """
 
 import hashlib
@@ -57,7 +57,7 @@ def split_digest(digests: Iterable[bytes]) -> str:
 
 
 def binary_views(column: pa.Array) -> tuple[memoryview, list[int]]:
-    """The bytes of an array of texts or bytes one after the other, without copying them, and where each value begins and ends."""
+    """The bytes of an array of texts or bytes one after the other, not copied, and where each value begins and ends."""
     _, offsets, data = column.buffers()
     places = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1].tolist()
     return memoryview(data) if data is not None else memoryview(b""), places

@@ -1,7 +1,7 @@
 """release.json: all that programs need to know of a release. What it does not hold, no release says.
 
-It tells no time but the date, no host, no path, no person. Keys are sorted and numbers have fixed digits: the same runs, options and
-date give the same bytes.
+It tells no time but the date, no host, no path, no person. Keys are sorted and numbers have fixed digits: the same runs,
+options and date give the same bytes.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""The audit's charts as SVG files of a release's card: the same lines as on the audit's page, drawn for wherever Markdown is shown.
+"""The audit's charts as SVG files of a release's card: the lines of the audit's page, for wherever Markdown is shown.
 
-They hold figures and names of instruments, no picture and no name of a person. Text colours stand on a white ground of their own, so
-that they can be read in the dark too.
+They hold figures and names of instruments, no picture and no name of a person. Text colours stand on a white ground of their
+own, so that they can be read in the dark too.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from normpipe.audit import charts
 from normpipe.audit.charts import Axis, Chart, Dot, Line
 from normpipe.audit.document import Document
 
-_WIDTH, _LABELS, _NUMBERS = 860, 250, 210
+_WIDTH, _LABELS, _NUMBERS = 960, 350, 210
 _AXIS = _WIDTH - _LABELS - _NUMBERS - 30
 _LINE, _HEAD = 30, 64
 _BEFORE, _AFTER, _BAD = "#8a8f98", "#1f5fbf", "#b3261e"
@@ -66,12 +66,13 @@ def _ticks(axis: Axis, height: int) -> Iterator[str]:
     if axis.mark is not None:
         x = _x(axis.place(axis.mark))
         yield f'<line x1="{x}" y1="{_HEAD}" x2="{x}" y2="{bottom}" stroke="#5c6370" stroke-dasharray="3 3"/>'
-        yield f'<text x="{x}" y="{bottom + 28}" text-anchor="middle" fill="#5c6370" font-size="11">{escape(axis.meaning)}</text>'
+        style = 'text-anchor="middle" fill="#5c6370" font-size="11"'
+        yield f'<text x="{x}" y="{bottom + 28}" {style}>{escape(axis.meaning)}</text>'
 
 
 def _line(line: Line, y: int) -> Iterator[str]:
     label = line.label if not line.how else f"{line.label}: {line.how}"
-    shown = label if len(label) <= 36 else f"{label[:35]}…"
+    shown = label if len(label) <= 48 else f"{label[:47]}…"
     yield f'<text x="14" y="{y + 4}" fill="#16181d"><title>{escape(label)}</title>{escape(shown)}</text>'
     for dot, colour, radius in ((line.before, _BEFORE, 4), (line.after, _BAD if line.bad else _AFTER, 5)):
         if dot is not None:

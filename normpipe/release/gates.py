@@ -1,7 +1,7 @@
 """What stands between a run and its release: it is finished, and its audit measured these pictures and found them good enough.
 
-Each gate is opened by its own flag alone, and the release says which were. A release of labels shows nobody, so that it needs no
-audit.
+Each gate is opened by its own flag alone, and the release says which were. A release of labels shows nobody, so that it needs
+no audit.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,9 +1,9 @@
 """The user's key, and the pseudonyms that it makes: who holds the key can tell who is who, nobody else can.
 
-A pseudonym is the beginning of HMAC-SHA256 (RFC 2104) over kind, dataset and name. The same key gives the same pseudonyms in every
-release, so that two versions can be compared and a person can be taken out. Without a key, names of subjects could be guessed by
-hashing lists of names. The key itself stands in no file that is written; a release holds the HMAC of a fixed word, by which a
-rebuild knows whether it was given the same key.
+A pseudonym is the beginning of HMAC-SHA256 (RFC 2104) over kind, dataset and name. The same key gives the same pseudonyms in
+every release, so that two versions can be compared and a person can be taken out. Without a key, names of subjects could be
+guessed by hashing lists of names. The key itself stands in no file that is written; a release holds the HMAC of a fixed word,
+by which a rebuild knows whether it was given the same key.
 """
 
 import base64
@@ -73,7 +73,7 @@ class Names:
         return name if self.key is None else self.tombstone(kind, dataset, name)
 
     def tombstone(self, kind: Kind, dataset: str | None, name: str) -> str:
-        """What stands for a name that was withdrawn: its pseudonym; without a key a plain hash, which hides nothing from guessing."""
+        """What stands for a name that was withdrawn: its pseudonym; without a key a plain hash, which can be guessed."""
         message = f"{kind.value}\0{dataset or ''}\0{name}".encode("utf-8", "surrogatepass")
         if self.key is None:
             return hashlib.sha256(message).hexdigest()[:_DIGITS]

@@ -13,8 +13,8 @@ def licence_text(name: str, sources: Sequence[ReleasedSource]) -> str:
     lines = [
         f"# Terms of {name}",
         "",
-        "Each row stands under the terms of the dataset that it was made from; the column `dataset` names it. Normalizing a face "
-        "changes none of them.",
+        "Each row stands under the terms of the dataset that it was made from; the column `dataset` names it. Normalizing a "
+        "face changes none of them.",
         "",
     ]
     for title, terms in distinct_terms(sources):

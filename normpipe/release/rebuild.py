@@ -25,8 +25,8 @@ def rebuilt_request(document: ReleaseDocument, runs: Sequence[SourceRun], names:
     found = {run.number: run.plan.fingerprint.digest for run in runs}
     if said != found:
         raise UsageError(
-            f"{document.name} {document.version}: made of {len(said)} runs with other fingerprints; name the same runs in the same "
-            "order"
+            f"{document.name} {document.version}: made of {len(said)} runs with other fingerprints; name the same runs in the "
+            "same order"
         )
     return Request(
         name=document.name,

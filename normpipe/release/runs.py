@@ -22,7 +22,7 @@ class SourceRun:
     """A run to release.
 
     Attributes:
-        number: Which of the release's runs, from 1: what files and messages call it, since folders' names may tell who is in them.
+        number: Which of the release's runs, from 1: what its files call it, since folders' names may tell who is in them.
         out: Its folder.
         plan: Its plan.
         records: Of its committed shards, in order.

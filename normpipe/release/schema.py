@@ -1,7 +1,8 @@
 """The columns of a release, and what they are called to those who load it.
 
-They are those of PAIRS_SCHEMA that --include leaves. Emotions become numbers with names (`ClassLabel`), since that is what loaders
-and training code expect. Columns that could lead back to the source's names or files stay out unless names are kept anyway.
+They are those of PAIRS_SCHEMA that --include leaves. Emotions become numbers with names (`ClassLabel`), since that is what
+loaders and training code expect. Columns that could lead back to the source's names or files stay out unless names are kept
+anyway.
 """
 
 import pyarrow as pa

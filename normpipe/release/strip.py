@@ -1,12 +1,12 @@
 """Nothing but pixels: what a picture's file tells besides them is cut out, without encoding it again.
 
-EXIF, XMP, comments, thumbnails, colour profiles and times can name people, places, cameras and days. Kept is what decides about
-pixels alone: of JPEG (ITU-T T.81) all segments but APPn and COM, of these JFIF without its thumbnail and Adobe's colour transform;
-of PNG (W3C, third edition) the critical chunks and those about transparency and gamma; of WebP (RFC 9649) picture, transparency and
-animation. What follows the picture's end goes.
+EXIF, XMP, comments, thumbnails, colour profiles and times can name people, places, cameras and days. Kept is what decides
+about pixels alone: of JPEG (ITU-T T.81) all segments but APPn and COM, of these JFIF without its thumbnail and Adobe's colour
+transform; of PNG (W3C, third edition) the critical chunks and those about transparency and gamma; of WebP (RFC 9649) picture,
+transparency and animation. What follows the picture's end goes.
 
-Files as normpipe writes them are clean. Their headers are all alike, so that a header found clean once is known again by comparing
-bytes, and what is behind it by counting markers, of a whole column at once.
+Files as normpipe writes them are clean. Their headers are all alike, so that a header found clean once is known again by
+comparing bytes, and what is behind it by counting markers, of a whole column at once.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """What may be done with the sources: a file of terms for each dataset, and refusal where there is none.
 
-The terms of some datasets that many use come with the package (`manifests/terms/`), each with the address that it follows; a user's
-file of the same form says what holds for any other, or for the same under an agreement of one's own, and wins.
+The terms of some datasets that many use come with the package (`manifests/terms/`), each with the address that it follows; a
+user's file of the same form says what holds for any other, or for the same under an agreement of one's own, and wins.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -129,8 +129,8 @@ def check_terms(found: Mapping[str | None, Terms | None], include: Include) -> N
         if not terms.allows(include):
             allowed = ", ".join(terms.pass_on) or "nothing"
             raise UsageError(
-                f"dataset {terms.dataset}: its terms ({terms.licence}) allow to pass on {allowed}, not {include.value}; if yours "
-                "are other ones, declare them with --terms FILE, or --override-terms"
+                f"dataset {terms.dataset}: its terms ({terms.licence}) allow to pass on {allowed}, not {include.value}; if "
+                "yours are other ones, declare them with --terms FILE, or --override-terms"
             )
 
 

@@ -1,8 +1,8 @@
 """`normpipe release verify`: is this folder the release that it says it is?
 
-Sums show that no byte has changed since they were written; whoever changes a file can write new sums too. So all that is said twice
-is compared as well: rows with release.json, release.json with the card, with Croissant, with the audits. A signature of the sums
-(kept apart) says who wrote them.
+Sums show that no byte has changed since they were written; whoever changes a file can write new sums too. So all that is said
+twice is compared as well: rows with release.json, release.json with the card, with Croissant, with the audits. A signature of
+the sums (kept apart) says who wrote them.
 """
 
 import json
@@ -19,7 +19,7 @@ from normpipe.release.card import CARD_FILE, card_figures, card_text, table_line
 from normpipe.release.croissant import CROISSANT_FILE, croissant
 from normpipe.release.data_check import FoundRows, check_rows
 from normpipe.release.digests import split_digest
-from normpipe.release.document import RELEASE_FILE, ReleaseDocument, ReleasedFile, parse_release
+from normpipe.release.document import RELEASE_FILE, ReleasedFile, ReleaseDocument, parse_release
 from normpipe.release.licence import LICENCE_FILE, licence_text
 from normpipe.release.reader import Read, ReleaseFolder
 from normpipe.release.sums import SIGNATURE_FILE, SUMS_FILE, parse_sums

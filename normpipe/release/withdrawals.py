@@ -1,8 +1,8 @@
 """--exclude FILE: who asked to be taken out, in the source's names, to pseudonyms that a release can keep.
 
-A line is an id; a first line `subject` or `sample` says of what, or each line says it for itself: `subject:F001`. Empty lines and
-those that begin with `#` are left alone. The same list may be used for every release: what it names and a run does not hold any more is
-still told of, so that a comparison of two releases knows a withdrawal from a loss.
+A line is an id; a first line `subject` or `sample` says of what, or each line says it for itself: `subject:F001`. Empty lines
+and those that begin with `#` are left alone. The same list may be used for every release: what it names and a run does not
+hold any more is still told of, so that a comparison of two releases knows a withdrawal from a loss.
 """
 
 from collections.abc import Iterable, Sequence
@@ -64,6 +64,6 @@ def _read(path: Path) -> Iterable[Withdrawal]:
             yield Withdrawal(heading, text)
         else:
             raise UsageError(
-                f"--exclude {path.name}, line {number}: subject or sample? Begin the file with a line `subject` or `sample`, or "
-                "each line with `subject:` or `sample:`"
+                f"--exclude {path.name}, line {number}: subject or sample? Begin the file with a line `subject` or `sample`, "
+                "or each line with `subject:` or `sample:`"
             )

@@ -73,7 +73,9 @@ def test_plain_ids_keep_the_names_and_the_card_says_so(run, tmp_path):
     assert "named as in the source" in (tmp_path / "release/README.md").read_text()
 
 
-@pytest.mark.parametrize(("include", "images"), [("pairs", {"original", "normalized"}), ("normalized", {"normalized"}), ("labels", set())])
+@pytest.mark.parametrize(
+    ("include", "images"), [("pairs", {"original", "normalized"}), ("normalized", {"normalized"}), ("labels", set())]
+)
 def test_include_leaves_out_pictures(run, tmp_path, include, images):
     document = released(run, tmp_path / "release", include=include)
     assert {"original", "normalized"} & set(document.columns) == images
@@ -126,7 +128,9 @@ def test_runs_that_hold_the_same_sample_are_refused(run, tmp_path):
 
 
 def test_sums_are_those_of_sha256sum(release):
-    result = subprocess.run(["sha256sum", "-c", "--strict", "SHA256SUMS"], cwd=release, capture_output=True, text=True)
+    result = subprocess.run(
+        ["sha256sum", "-c", "--strict", "SHA256SUMS"], cwd=release, capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stdout
     assert len(result.stdout.splitlines()) == len(files(release)) - 1
 

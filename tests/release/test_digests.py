@@ -21,11 +21,13 @@ _FLOATS = st.floats(width=32, allow_nan=False)
 _ROWS = st.lists(
     st.fixed_dictionaries(
         {
-            "text": st.none() | st.sampled_from(['', 'a', 'ab', 'ä']),
+            "text": st.none() | st.sampled_from(["", "a", "ab", "ä"]),
             "number": st.none() | st.integers(-9, 9),
             "box": st.none() | st.lists(_FLOATS, min_size=2, max_size=2),
             "votes": st.none() | st.lists(_FLOATS, max_size=3),
-            "image": st.fixed_dictionaries({"bytes": st.none() | st.sampled_from([b'', b'x', b'xyz']), "path": st.none() | st.sampled_from(['', 'p'])}),
+            "image": st.fixed_dictionaries(
+                {"bytes": st.none() | st.sampled_from([b"", b"x", b"xyz"]), "path": st.none() | st.sampled_from(["", "p"])}
+            ),
         }
     ),
     max_size=4,

@@ -21,12 +21,12 @@ def test_a_key_is_read_as_hex_base64_or_bytes(tmp_path, content):
 @pytest.mark.parametrize("content", [b"", b"correct horse", b"ab" * 40, b"0" * 64, _SECRET[:31].hex().encode()])
 def test_what_could_be_guessed_is_no_key(tmp_path, content):
     (tmp_path / "key").write_bytes(content)
-    with pytest.raises(UsageError, match="at least 32 random bytes.*openssl rand -hex 32"):
+    with pytest.raises(UsageError, match=r"at least 32 random bytes.*openssl rand -hex 32"):
         read_key(tmp_path / "key")
 
 
 def test_a_missing_key_says_how_to_make_one(tmp_path):
-    with pytest.raises(UsageError, match="openssl rand -hex 32 > release.key") as error:
+    with pytest.raises(UsageError, match=r"openssl rand -hex 32 > release.key") as error:
         read_key(tmp_path / "key")
     assert "\n" not in str(error.value)
 
@@ -43,7 +43,10 @@ def test_a_key_is_not_shown():
     assert repr(_SECRET) not in repr(_NAMES)
 
 
-@given(st.tuples(st.sampled_from(Kind), st.none() | st.text(), st.text()), st.tuples(st.sampled_from(Kind), st.none() | st.text(), st.text()))
+@given(
+    st.tuples(st.sampled_from(Kind), st.none() | st.text(), st.text()),
+    st.tuples(st.sampled_from(Kind), st.none() | st.text(), st.text()),
+)
 def test_equal_names_alone_have_equal_pseudonyms(one, two):
     without_nul = all("\0" not in (text or "") for text in (*one[1:], *two[1:]))
     same = (one[0], one[1] or "", one[2]) == (two[0], two[1] or "", two[2])

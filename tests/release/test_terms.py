@@ -15,14 +15,14 @@ def test_the_terms_that_ship_name_where_they_were_read_and_pass_nothing_on():
 
 
 def test_unknown_terms_are_refused_in_one_line_that_says_how_to_declare():
-    with pytest.raises(UsageError, match="dataset mine: terms of use unknown; declare them in a file.*--terms") as error:
+    with pytest.raises(UsageError, match=r"dataset mine: terms of use unknown; declare them in a file.*--terms") as error:
         check_terms(terms_of({"mine"}, []), Include.LABELS)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("include", Include)
 def test_known_terms_that_say_no_are_refused(include):
-    with pytest.raises(UsageError, match="dataset raf-db: its terms .* allow to pass on nothing, not"):
+    with pytest.raises(UsageError, match=r"dataset raf-db: its terms .* allow to pass on nothing, not"):
         check_terms(terms_of({"RAF-DB"}, []), include)
 
 
