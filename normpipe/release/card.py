@@ -373,8 +373,8 @@ def _ethics(document: ReleaseDocument) -> Iterator[str]:
     yield ""
     yield (
         "Faces are personal data, normalized ones too, **whatever the figures above say**: they were made from pictures of "
-        "people, and whoever has those may link them. Do not try to find out who is shown. What an expression looks like is not "
-        "what a person feels; nothing here is fit to judge people by."
+        "people, and whoever has those may link them. Do not try to find out who is shown. What an expression looks like is "
+        "not what a person feels; nothing here is fit to judge people by."
     )
     yield ""
     for title, terms in distinct_terms(document.sources):
