@@ -1,9 +1,10 @@
 """A row's digest: what it holds, whatever wrote it down.
 
 Parquet files of equal rows differ between versions of the library that writes them. The digest is over the values instead: the
-sha256 of a block of fixed length and of all texts and bytes behind it. In the block stands, for each column in order, a byte
-that tells whether there is a value, and then the value: numbers and lists of a fixed length little-endian, of texts, bytes and
-lists of any length the length in 8 bytes; zeros where there is none. An image counts as two columns, its bytes and its path.
+sha256 of a block of fixed length, of all texts behind it, and of all bytes and lists behind these. In the block stands, for
+each column in order, a byte that tells whether there is a value, and then the value: numbers and lists of a fixed length
+little-endian, of texts, bytes and lists of any length the length in 8 bytes; zeros where there is none. An image counts as two
+columns, its bytes and its path.
 """
 
 import hashlib
@@ -25,6 +26,7 @@ def row_digests(batch: pa.RecordBatch, columns: Sequence[str] | None = None) -> 
     """The sha256 of each row, over all columns or those named, in the batch's order."""
     rows = batch.num_rows
     blocks: list[Bytes] = []
+    texts: list[pa.Array] = []
     contents = []
     for column in _columns(batch, columns):
         width = _width(column.type)
@@ -35,9 +37,14 @@ def row_digests(batch: pa.RecordBatch, columns: Sequence[str] | None = None) -> 
             block[:, 1:] = _raw(column, width) if width else _lengths(column)
             if column.null_count:
                 block[~there, 1:] = 0
-            if not width:
+            if pa.types.is_string(column.type):
+                texts.append(column.cast(pa.binary()))
+            elif not width:
                 contents.append(_contents(column))
         blocks.append(block)
+    if texts:  # joined, since a call for each would take longer than the hash
+        joined = pc.binary_join_element_wise(*texts, b"", null_handling="replace", null_replacement=b"")
+        contents.insert(0, binary_views(joined))
     whole = np.concatenate(blocks, axis=1)
     digests = []
     for row, block in enumerate(whole):
@@ -60,7 +67,7 @@ def binary_views(column: pa.Array) -> tuple[memoryview, list[int]]:
     """The bytes of an array of texts or bytes one after the other, not copied, and where each value begins and ends."""
     _, offsets, data = column.buffers()
     places = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1].tolist()
-    return memoryview(data) if data is not None else memoryview(b""), places
+    return memoryview(data).cast("B") if data is not None else memoryview(b""), places
 
 
 def _columns(batch: pa.RecordBatch, columns: Sequence[str] | None) -> Iterable[pa.Array]:

@@ -32,7 +32,7 @@ DATA_FOLDER = "data"
 RELEASE_LAYOUT = Layout(classes=CLASSES, row_group_rows=256, compression="snappy")
 """Larger groups and a quick compression: columns without pictures cost a third of the time and hardly any room."""
 
-_BATCH_BYTES = 8_000_000
+_BATCH_BYTES = 20_000_000
 _DIGEST = 32
 
 

@@ -74,7 +74,7 @@ class Names:
 
     def tombstone(self, kind: Kind, dataset: str | None, name: str) -> str:
         """What stands for a name that was withdrawn: its pseudonym; without a key a plain hash, which can be guessed."""
-        message = f"{kind.value}\0{dataset or ''}\0{name}".encode("utf-8", "surrogatepass")
+        message = f"{kind}\0{dataset or ''}\0{name}".encode("utf-8", "surrogatepass")
         if self.key is None:
             return hashlib.sha256(message).hexdigest()[:_DIGITS]
         return hmac.digest(self.key.secret, message, "sha256").hex()[:_DIGITS]

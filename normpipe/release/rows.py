@@ -18,7 +18,9 @@ from normpipe.release.schema import CLASSES, class_numbers
 from normpipe.release.strip import Stripper
 from normpipe.shards.export import safe_name
 
-_SUFFIXES = ((b"\xff\xd8", "jpg"), (b"\x89PNG", "png"), (b"RIFF", "webp"))
+_SUFFIXES = {b"\xff"[0]: "jpg", b"\x89"[0]: "png", b"R"[0]: "webp"}
+"""By a file's first byte: what is neither was refused before."""
+_REMEMBERED = 10_000
 _KINDS = {"sample_id": Kind.SAMPLE, "subject": Kind.SUBJECT, "sequence": Kind.SEQUENCE}
 
 LabelCounts = dict[str, dict[str, int]]
@@ -43,6 +45,7 @@ class Renderer:
     digests: list[bytes] = field(default_factory=list)
     labels: dict[str, Counter[str]] = field(default_factory=dict)
     _stripper: Stripper = field(default_factory=Stripper)
+    _made: dict[str, dict[tuple[str | None, str], str]] = field(default_factory=dict)
 
     def rows(self, batch: pa.RecordBatch, chosen: NDArray[np.bool_]) -> pa.RecordBatch:
         """The chosen rows of a batch of PAIRS_SCHEMA, as the release holds them.
@@ -72,19 +75,21 @@ class Renderer:
     def _images(self, column: pa.Array, stems: list[str]) -> pa.Array:
         contents = self._stripper.column(column.field("bytes"))
         data, places = binary_views(contents)
-        paths = [f"{stem}.{_suffix(bytes(data[start : start + 4]))}" for stem, start in zip(stems, places, strict=False)]
+        paths = [f"{stem}.{_SUFFIXES[data[start]]}" for stem, start in zip(stems, places, strict=False)]
         return pa.StructArray.from_arrays([contents, pa.array(paths, pa.string())], fields=list(IMAGE_TYPE))
 
     def _renamed(self, batch: pa.RecordBatch, name: str) -> pa.Array:
         if self.names.key is None:
             return batch[name]
-        pairs = zip(batch["dataset"].to_pylist(), batch[name].to_pylist(), strict=True)
-        made: dict[tuple[str | None, str], str] = {}  # rows in a row are often of one person and clip
+        kind, made = _KINDS[name], self._made.setdefault(name, {})
+        if len(made) > _REMEMBERED or kind is Kind.SAMPLE:
+            made.clear()  # people and clips come again, samples do not
         values = []
-        for dataset, value in pairs:
-            if value is not None and (dataset, value) not in made:
-                made[dataset, value] = self.names.released(_KINDS[name], dataset, value)
-            values.append(None if value is None else made[dataset, value])
+        for pair in zip(batch["dataset"].to_pylist(), batch[name].to_pylist(), strict=True):
+            dataset, value = pair
+            if value is not None and pair not in made:
+                made[pair] = self.names.released(kind, dataset, value)
+            values.append(None if value is None else made[pair])
         return pa.array(values, pa.string())
 
     def _stems(self, batch: pa.RecordBatch, samples: pa.Array) -> list[str]:
@@ -109,7 +114,3 @@ def count_labels(batch: pa.RecordBatch, counts: dict[str, Counter[str]]) -> None
                     kept[CLASSES[name][value] if name in CLASSES else str(value)] += each["counts"]
         else:
             kept["annotated"] += batch.num_rows - column.null_count
-
-
-def _suffix(content: bytes) -> str:
-    return next(suffix for magic, suffix in _SUFFIXES if content.startswith(magic))
