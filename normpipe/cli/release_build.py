@@ -52,6 +52,9 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--max", "maximum", metavar="COLUMN=VALUE", multiple=True, help="Leave out rows above; repeatable.")
 @click.option("--exclude", metavar="FILE", multiple=True, type=_FILE, help="Subjects or samples to leave out; repeatable.")
 @click.option("--changes", metavar="FILE", type=_FILE, help="Change log for the card, in Markdown.")
+@click.option(
+    "--previous", metavar="RELEASE", help="The version before: its differences go to the card, and the rule is checked."
+)
 @click.option("--date", "given_date", metavar="YYYY-MM-DD", help="Date of the release. [SOURCE_DATE_EPOCH, or today]")
 @click.option("--override-terms", is_flag=True, help="Release against the terms, or without knowing them; the card says so.")
 @click.option("--override-audit", is_flag=True, help="Release without an audit that passed; the card says so.")
@@ -71,6 +74,7 @@ def build(
     maximum: tuple[str, ...],
     exclude: tuple[Path, ...],
     changes: Path | None,
+    previous: str | None,
     given_date: str | None,
     override_terms: bool,
     override_audit: bool,
@@ -81,6 +85,7 @@ def build(
     from normpipe.release.build import Request, build, check_request, check_target, release_date
     from normpipe.release.document import Options
     from normpipe.release.files import FILE_BYTES
+    from normpipe.release.reader import open_release
     from normpipe.release.runs import read_runs
     from normpipe.release.selection import datasets_of
     from normpipe.release.terms import Include, terms_of
@@ -109,6 +114,7 @@ def build(
         names=names,
         terms=terms_of(datasets, terms),
         withdrawals=pseudonyms(read_withdrawals(exclude), datasets, names),
+        previous=None if previous is None else open_release(previous),
     )
     try:
         with interruptible():

@@ -23,6 +23,7 @@ from normpipe.audit.document import Document, document_bytes
 from normpipe.errors import NormpipeError, UsageError
 from normpipe.release.audits import AUDIT_FOLDER, FIGURES_FOLDER, audit_path, figure_path, passed_on
 from normpipe.release.card import CARD_FILE, SHEET_PATH, card_text, shows_pictures
+from normpipe.release.compare import compare
 from normpipe.release.croissant import CROISSANT_FILE, croissant_bytes
 from normpipe.release.digests import split_digest
 from normpipe.release.document import (
@@ -45,6 +46,7 @@ from normpipe.release.files import DATA_FOLDER, DataFile, Source, WrittenFile, p
 from normpipe.release.gates import OVERRIDE_AUDIT, opened_gates
 from normpipe.release.keys import Names
 from normpipe.release.licence import LICENCE_FILE, licence_text
+from normpipe.release.reader import ReleaseFolder, open_release
 from normpipe.release.runs import SourceRun, check_parts
 from normpipe.release.schema import pictures, release_schema
 from normpipe.release.selection import Limits, Selection, Withdrawals, select
@@ -73,6 +75,7 @@ class Request:
         names: Pseudonyms.
         terms: Of each dataset of the runs.
         withdrawals: Who and what stays out.
+        previous: The release before, for the change log and the version rule.
     """
 
     name: str
@@ -82,6 +85,7 @@ class Request:
     names: Names
     terms: Mapping[str | None, Terms | None]
     withdrawals: Withdrawals
+    previous: ReleaseFolder | None = None
 
 
 def release_date(given: str | None) -> str:
@@ -168,6 +172,8 @@ def build(
         _begin(draft, runs, request)
         written = _write_files(source, files, draft, jobs, note)
         document = _document(runs, selection, request, overrides, written)
+        if request.previous is not None:
+            document = _with_changes(draft, document, request.previous)
         _describe(draft, runs, document)
         _finish(draft, target, document)
     except OSError as error:
@@ -191,7 +197,7 @@ def _begin(draft: Path, runs: Sequence[SourceRun], request: Request) -> None:
     """Make the draft's folder, or take up the one that the same build left."""
     told = {
         "normpipe": __version__,
-        "request": request.options.model_dump(mode="json"),
+        "request": request.options.model_dump(mode="json", exclude={"changes"}),
         "withdrawals": [sorted(request.withdrawals.subjects), sorted(request.withdrawals.samples)],
         "key": request.names.check,
         "runs": [[run.plan.fingerprint.digest, run.content] for run in runs],
@@ -280,6 +286,23 @@ def _document(
         ),
     )
     return parse_release(release_bytes(made), request.name)  # what others will read of it: keys sorted, numbers rounded
+
+
+def _with_changes(draft: Path, document: ReleaseDocument, previous: ReleaseFolder) -> ReleaseDocument:
+    """The document with a change log.
+
+    Raises:
+        UsageError: the version does not say how much has changed; what is written stays, for the same command with another one.
+    """
+    write_release(draft, document)
+    found = compare(previous, open_release(str(draft.resolve())))
+    if not found.keeps_rule:
+        raise UsageError(
+            f"--version {document.version}: the changes since {found.before} ask for a {found.step.name.lower()} step; give "
+            "the same command with such a version"
+        )
+    log = "\n".join(part for part in (found.log_line(document.date), document.options.changes) if part)
+    return document.model_copy(update={"options": document.options.model_copy(update={"changes": log})})
 
 
 def _run(run: SourceRun) -> ReleasedRun:

@@ -78,6 +78,14 @@ class Difference:
         """Whether the second version is at least as far from the first as the rule asks for."""
         return _step(self.before, self.after) >= self.step
 
+    def log_line(self, date: str) -> str:
+        """An entry of a change log, in Markdown."""
+        named = ("added", "removed", "withdrawn", "changed", "relabelled", "moved")
+        told = [f"{count} rows {name}" for name in named if (count := getattr(self, name))]
+        told += [f"columns {', '.join(self.columns)} in one of them alone"] if self.columns else []
+        told += ["rows in another order"] if self.reordered else []
+        return f"- {self.after} ({date}), since {self.before}: {'; '.join(told) or 'the same rows'}"
+
     @property
     def lines(self) -> Iterator[str]:
         """In words, a line each."""

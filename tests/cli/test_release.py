@@ -131,6 +131,23 @@ def test_the_change_log_stands_in_the_card(folder, capsys):
     assert (folder / "release" / "README.md").read_text().endswith("- 1.0.0: the first one\n")
 
 
+def test_a_version_that_says_too_little_is_refused_and_the_next_one_takes_up_what_was_written(folder, capsys):
+    build(capsys, folder)
+    (folder / "gone.txt").write_text(f"subject\n{SUBJECTS[0]}\n")
+    more = ("--exclude", folder / "gone.txt", "--previous", folder / "release")
+    code, _, err = build(capsys, folder, *more, out="next", version="1.1.0")
+    assert code == 2
+    assert "--version 1.1.0: the changes since 1.0.0 ask for a major step" in err
+    assert not (folder / "next").exists()
+    assert build(capsys, folder, *more, out="next", version="2.0.0")[0] == 0
+    gone = sum(row["status"] == "ok" and row["subject"] == SUBJECTS[0] for row in people())
+    card = (folder / "next" / "README.md").read_text()
+    assert card.endswith(f"- 2.0.0 (2026-11-23), since 1.0.0: {gone} rows withdrawn\n")
+    assert normpipe(capsys, "release", "verify", folder / "next")[0] == 0
+    command = ("release", "rebuild", folder / "next", folder / "out", "--key-file", folder / "key", "--check")
+    assert normpipe(capsys, *command)[0] == 0
+
+
 def test_release_json_tells_no_path_and_no_key(folder, capsys):
     build(capsys, folder)
     text = (folder / "release" / "release.json").read_text()
