@@ -6,6 +6,8 @@ file's bytes do not depend on how the rows were batched. Nothing in the file tel
 """
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,6 +20,26 @@ from normpipe.shards.atomic import AtomicFile, Written
 
 ROW_GROUP_ROWS = 128
 
+_NO_CLASSES: Mapping[str, Sequence[str]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How rows lie in a file.
+
+    Attributes:
+        classes: Of columns that hold numbers of classes, the classes' names.
+        row_group_rows: Rows of a row group.
+        compression: Of columns without pictures.
+    """
+
+    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    row_group_rows: int = ROW_GROUP_ROWS
+    compression: str = "zstd"
+
+
+_SHARDS = Layout()
+
 
 class ShardWriter:
     """One Parquet file, written row group by row group, that appears when the `with` block ends without an exception.
@@ -25,13 +47,15 @@ class ShardWriter:
     Args:
         target: Path of the file.
         schema: Schema of all batches; kept as it is, with metadata added.
+        layout: How the rows lie in it.
     """
 
-    def __init__(self, target: Path, schema: pa.Schema) -> None:
+    def __init__(self, target: Path, schema: pa.Schema, layout: Layout = _SHARDS) -> None:
         self._plain_schema = schema
-        self._schema = with_metadata(schema)
+        self._schema = with_metadata(schema, layout.classes)
+        self._group = layout.row_group_rows
         self._file = AtomicFile(target)
-        self._writer = pq.ParquetWriter(self._file, self._schema, **_writer_options(schema))
+        self._writer = pq.ParquetWriter(self._file, self._schema, **_writer_options(schema, layout.compression))
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = 0
 
@@ -45,8 +69,8 @@ class ShardWriter:
             raise ValueError("rows of another schema")
         self._pending.append(batch)
         self._pending_rows += batch.num_rows
-        while self._pending_rows >= ROW_GROUP_ROWS:
-            self._flush(ROW_GROUP_ROWS)
+        while self._pending_rows >= self._group:
+            self._flush(self._group)
 
     @property
     def written(self) -> Written:
@@ -70,20 +94,33 @@ class ShardWriter:
     def _flush(self, rows: int) -> None:
         table = pa.Table.from_batches(self._pending)
         group = table.slice(0, rows).cast(self._schema).combine_chunks()
-        self._writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
+        self._writer.write_table(group, row_group_size=self._group)
         self._pending = table.slice(rows).to_batches()
         self._pending_rows -= rows
 
 
-def with_metadata(schema: pa.Schema) -> pa.Schema:
-    """The schema with the format version and the features that `datasets.load_dataset` understands (images are decoded)."""
-    features = {field.name: _feature(field.type) for field in schema}
+def with_metadata(schema: pa.Schema, classes: Mapping[str, Sequence[str]] = _NO_CLASSES) -> pa.Schema:
+    """The schema with the format version and the features that `datasets.load_dataset` understands.
+
+    Images are decoded, and the numbers of `classes` have names.
+    """
+    features = hub_features(schema, classes)
     return schema.with_metadata(
         {
             "huggingface": json.dumps({"info": {"features": features}}, sort_keys=True),
             "normpipe": json.dumps({"format_version": FORMAT_VERSION}),
         }
     )
+
+
+def hub_features(schema: pa.Schema, classes: Mapping[str, Sequence[str]] = _NO_CLASSES) -> dict[str, object]:
+    """What the library `datasets` calls each column's type."""
+    return {
+        field.name: {"_type": "ClassLabel", "names": list(classes[field.name])}
+        if field.name in classes
+        else _feature(field.type)
+        for field in schema
+    }
 
 
 def _feature(kind: pa.DataType) -> dict[str, object]:
@@ -101,7 +138,7 @@ def _value(kind: pa.DataType) -> dict[str, object]:
     return {"_type": "Value", "dtype": names.get(kind, str(kind))}
 
 
-def _writer_options(schema: pa.Schema) -> dict[str, object]:
+def _writer_options(schema: pa.Schema, compression: str) -> dict[str, object]:
     """Options by leaf column: images neither compressed, nor dictionary-encoded, nor described by statistics."""
     sink = pa.BufferOutputStream()
     pq.write_table(schema.empty_table(), sink)
@@ -110,7 +147,7 @@ def _writer_options(schema: pa.Schema) -> dict[str, object]:
     strings = [field.name for field in schema if pa.types.is_string(field.type)]
     return {
         "version": "2.6",
-        "compression": {leaf: "none" if leaf in images else "zstd" for leaf in leaves},
+        "compression": {leaf: "none" if leaf in images else compression for leaf in leaves},
         "use_dictionary": strings,
         "write_statistics": [leaf for leaf in leaves if leaf not in images],
         "write_page_index": True,

@@ -1,0 +1,389 @@
+"""`normpipe release build`: from finished runs to a folder that can be published.
+
+Whatever can be refused is refused before the first byte is written. All is written to RELEASE.part, which becomes RELEASE by
+one renaming when it is whole: a build that was killed is never taken for a release, and the same command takes up its finished
+files.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from normpipe import __version__
+from normpipe.audit.document import Document, document_bytes
+from normpipe.errors import NormpipeError, UsageError
+from normpipe.release.audits import AUDIT_FOLDER, FIGURES_FOLDER, audit_path, figure_path, passed_on
+from normpipe.release.card import CARD_FILE, SHEET_PATH, card_text, shows_pictures
+from normpipe.release.compare import compare
+from normpipe.release.croissant import CROISSANT_FILE, croissant_bytes
+from normpipe.release.digests import split_digest
+from normpipe.release.document import (
+    DATE_PATTERN,
+    NAME_PATTERN,
+    VERSION_PATTERN,
+    Options,
+    ReleasedAudit,
+    ReleaseDocument,
+    ReleasedRun,
+    ReleasedSource,
+    ReleasedSplit,
+    Withdrawn,
+    parse_release,
+    release_bytes,
+    write_release,
+)
+from normpipe.release.figures import audit_figures
+from normpipe.release.files import DATA_FOLDER, DataFile, Source, WrittenFile, plan_files, split_rows, write_file
+from normpipe.release.gates import OVERRIDE_AUDIT, opened_gates
+from normpipe.release.keys import Names
+from normpipe.release.licence import LICENCE_FILE, licence_text
+from normpipe.release.reader import ReleaseFolder, open_release
+from normpipe.release.runs import SourceRun, check_parts
+from normpipe.release.schema import pictures, release_schema
+from normpipe.release.selection import Limits, Selection, Withdrawals, select
+from normpipe.release.sheet import draw_sheet
+from normpipe.release.sums import SUMS_FILE, sums_bytes
+from normpipe.release.terms import Terms
+from normpipe.shards.atomic import remove_leftovers, sha256_of, write_bytes
+
+Note = Callable[[str], None]
+"""Told of every step, in a line."""
+
+_NOTES = ".notes"
+_BUILD_FILE = "build.json"
+_ROOM = 1.05
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be built.
+
+    Attributes:
+        name: Of the release.
+        version: Three numbers.
+        date: YYYY-MM-DD.
+        options: All else that decides about bytes.
+        names: Pseudonyms.
+        terms: Of each dataset of the runs.
+        withdrawals: Who and what stays out.
+        previous: The release before, for the change log and the version rule.
+    """
+
+    name: str
+    version: str
+    date: str
+    options: Options
+    names: Names
+    terms: Mapping[str | None, Terms | None]
+    withdrawals: Withdrawals
+    previous: ReleaseFolder | None = None
+
+
+def release_date(given: str | None) -> str:
+    """The date of a release: the one given, that of SOURCE_DATE_EPOCH, or today's in UTC.
+
+    Raises:
+        UsageError: it is no date.
+    """
+    if given is not None:
+        try:
+            date.fromisoformat(given)
+        except ValueError as error:
+            raise UsageError(f"--date {given}: write YYYY-MM-DD") from error
+        if not re.fullmatch(DATE_PATTERN, given):
+            raise UsageError(f"--date {given}: write YYYY-MM-DD")
+        return given
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    if epoch is None:
+        return datetime.now(UTC).date().isoformat()
+    try:
+        return datetime.fromtimestamp(int(epoch), UTC).date().isoformat()
+    except (ValueError, OverflowError, OSError) as error:
+        raise UsageError(f"SOURCE_DATE_EPOCH={epoch}: seconds since 1970 are wanted") from error
+
+
+def check_request(name: str, version: str) -> None:
+    """Make sure that a release can be called so.
+
+    Raises:
+        UsageError: name or version is of another form.
+    """
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise UsageError(f"--name {name}: letters, digits, `.`, `_` and `-`, at most 96, a letter or digit first")
+    if not re.fullmatch(VERSION_PATTERN, version):
+        raise UsageError(f"--version {version}: write three numbers, such as 1.0.0")
+
+
+def check_target(target: Path, runs: Sequence[SourceRun]) -> None:
+    """Make sure that nothing is overwritten.
+
+    Raises:
+        UsageError: there is something already, or the target lies in a run.
+    """
+    if target.exists():
+        raise UsageError(f"{target.name}: there is something already; name a new folder")
+    place = target.resolve()
+    for run in runs:
+        if place.is_relative_to(run.out):
+            raise UsageError(f"{target.name}: lies in the run {run.out.name}; name a folder elsewhere")
+
+
+def build(
+    runs: Sequence[SourceRun], target: Path, request: Request, *, jobs: int = 1, note: Note = lambda _: None
+) -> ReleaseDocument:
+    """Build a release.
+
+    Args:
+        runs: What it is made of, in this order.
+        target: Folder that appears when all is done.
+        request: What is wanted.
+        jobs: Files that are written at once.
+        note: Told of every step.
+
+    Returns:
+        Its release.json.
+
+    Raises:
+        UsageError: a gate is closed, a run is damaged, nothing is left to release, or the target is taken.
+        NormpipeError: the disk is full or cannot be written.
+    """
+    check_request(request.name, request.version)
+    check_target(target, runs)
+    options = request.options
+    overrides = opened_gates(runs, request.terms, options.include, options.allowed)
+    selection = select(runs, Limits(options.minimum, options.maximum), request.withdrawals, request.names)
+    if request.withdrawals.subjects or request.withdrawals.samples:
+        note(f"taken out on request: {selection.withdrawn_rows} rows of {selection.withdrawn_names} of those listed")
+    source = Source(runs, selection, release_schema(options.include, options.ids == "plain"), request.names)
+    files = plan_files(source, options.file_bytes)
+    draft = target.with_name(f"{target.name}.part")
+    try:
+        _check_room(target, files, selection, runs)
+        check_parts(runs, jobs)
+        _begin(draft, runs, request)
+        written = _write_files(source, files, draft, jobs, note)
+        document = _document(runs, selection, request, overrides, written)
+        if request.previous is not None:
+            document = _with_changes(draft, document, request.previous)
+        _describe(draft, runs, document)
+        _finish(draft, target, document)
+    except OSError as error:
+        raise NormpipeError(
+            f"{target.name} cannot be written ({error.strerror}); the same command goes on from there"
+        ) from error
+    return document
+
+
+def _check_room(target: Path, files: Sequence[DataFile], selection: Selection, runs: Sequence[SourceRun]) -> None:
+    """Refuse at once what would fill the disk: the release holds no more than the runs' share of it."""
+    rows = sum(run.ok for run in runs)
+    share = sum(selection.rows.values()) / max(rows, 1)
+    size = sum(part.stat().st_size for run in runs for part in run.parts) * share * _ROOM
+    free = shutil.disk_usage(target.resolve().parent).free
+    if files and size > free:
+        raise UsageError(f"{target.name}: takes up to {size / 1e6:.0f} MB, and {free / 1e6:.0f} MB are free there; make room")
+
+
+def _begin(draft: Path, runs: Sequence[SourceRun], request: Request) -> None:
+    """Make the draft's folder, or take up the one that the same build left."""
+    told = {
+        "normpipe": __version__,
+        "request": request.options.model_dump(mode="json", exclude={"changes"}),
+        "withdrawals": [sorted(request.withdrawals.subjects), sorted(request.withdrawals.samples)],
+        "key": request.names.check,
+        "runs": [[run.plan.fingerprint.digest, run.content] for run in runs],
+    }
+    mark = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest().encode()
+    build_file = draft / _NOTES / _BUILD_FILE
+    if not build_file.is_file() or build_file.read_bytes() != mark:
+        shutil.rmtree(draft, ignore_errors=True)
+        for name in (_NOTES, DATA_FOLDER):
+            (draft / name).mkdir(parents=True)
+        write_bytes(build_file, mark)
+    for folder in (draft, draft / _NOTES, draft / DATA_FOLDER):
+        remove_leftovers(folder)
+    shutil.rmtree(draft / AUDIT_FOLDER, ignore_errors=True)
+
+
+def _write_files(source: Source, files: Sequence[DataFile], draft: Path, jobs: int, note: Note) -> list[WrittenFile]:
+    """Write all data files, several at once; the first error, or an interruption, ends the others at their next file."""
+    stop = threading.Event()
+
+    def write(file: DataFile) -> WrittenFile | None:
+        if stop.is_set():
+            return None
+        done = write_file(source, file, draft, draft / _NOTES)
+        note(f"{file.path}: {done.entry.rows} rows, {done.entry.size / 1e6:.1f} MB")
+        return done
+
+    with ThreadPoolExecutor(jobs) as threads:
+        try:
+            written = list(threads.map(write, files))
+        except BaseException:
+            stop.set()
+            raise
+    return [each for each in written if each is not None]
+
+
+def _document(
+    runs: Sequence[SourceRun],
+    selection: Selection,
+    request: Request,
+    overrides: Sequence[str],
+    written: Sequence[WrittenFile],
+) -> ReleaseDocument:
+    options = request.options
+    labels: dict[str, Counter[str]] = {}
+    for file in written:
+        for name, counts in file.labels.items():
+            labels.setdefault(name, Counter()).update(counts)
+    by_split = {
+        split: [file for file in written if file.entry.path.startswith(f"{DATA_FOLDER}/{split}-")] for split in selection.splits
+    }
+    made = ReleaseDocument(
+        name=request.name,
+        version=request.version,
+        date=request.date,
+        producer=f"normpipe {__version__}",
+        include=options.include,
+        key_check=request.names.check,
+        sources=tuple(
+            ReleasedSource(name=name, terms=request.terms.get(name), run=_run(run), audit=_audit(run, overrides))
+            for run, datasets in zip(runs, selection.datasets, strict=True)
+            for name in datasets
+        ),
+        command=_command(runs, request),
+        options=options,
+        columns=tuple(release_schema(options.include, options.ids == "plain").names),
+        labels={name: dict(sorted(counts.items())) for name, counts in sorted(labels.items())},
+        splits={
+            split: ReleasedSplit(
+                rows=sum(file.entry.rows for file in files),
+                subjects=len(selection.subjects[split]),
+                files=tuple(file.entry for file in files),
+            )
+            for split, files in by_split.items()
+        },
+        subjects_in_several_splits=selection.shared_subjects,
+        exclusions=selection.exclusions,
+        content={
+            split: split_digest(row for file in files for row in split_rows(file.digests)) for split, files in by_split.items()
+        },
+        overrides=tuple(overrides),
+        withdrawn=Withdrawn(
+            rows=selection.withdrawn_rows,
+            subjects=tuple(sorted(request.withdrawals.subjects)),
+            samples=tuple(sorted(request.withdrawals.samples)),
+        ),
+    )
+    return parse_release(release_bytes(made), request.name)  # what others will read of it: keys sorted, numbers rounded
+
+
+def _with_changes(draft: Path, document: ReleaseDocument, previous: ReleaseFolder) -> ReleaseDocument:
+    """The document with a change log.
+
+    Raises:
+        UsageError: the version does not say how much has changed; what is written stays, for the same command with another one.
+    """
+    write_release(draft, document)
+    found = compare(previous, open_release(str(draft.resolve())))
+    if not found.keeps_rule:
+        raise UsageError(
+            f"--version {document.version}: the changes since {found.before} ask for a {found.step.name.lower()} step; give "
+            "the same command with such a version"
+        )
+    log = "\n".join(part for part in (found.log_line(document.date), document.options.changes) if part)
+    return document.model_copy(update={"options": document.options.model_copy(update={"changes": log})})
+
+
+def _run(run: SourceRun) -> ReleasedRun:
+    return ReleasedRun(
+        number=run.number,
+        producer=run.plan.producer,
+        fingerprint=run.plan.fingerprint.digest,
+        fingerprint_parts=dict(sorted(run.plan.fingerprint.parts.items())),
+        rows=run.rows,
+        ok=run.ok,
+        failed=run.failed,
+        complete=run.complete,
+    )
+
+
+def _audit(run: SourceRun, overrides: Sequence[str]) -> ReleasedAudit | None:
+    """What is known of a run's audit; one of other pictures says nothing of these."""
+    if run.audit is None or not run.audited:
+        return None
+    passed = run.audit["passed"]
+    gates = passed_on(run.audit)["gates"]
+    return ReleasedAudit(
+        path=audit_path(run.number),
+        passed=passed if isinstance(passed, bool) else None,
+        gates=tuple(dict(each) for each in gates if isinstance(each, dict)) if isinstance(gates, list) else (),
+        overridden=OVERRIDE_AUDIT in overrides,
+    )
+
+
+def _command(runs: Sequence[SourceRun], request: Request) -> str:
+    """The command that was given, with words in the place of paths."""
+    options = request.options
+    words = ["normpipe release build", *(f"RUN-{run.number}" for run in runs), "-o RELEASE"]
+    words += [f"--name {request.name}", f"--version {request.version}", f"--include {options.include.value}"]
+    words.append("--plain-ids" if options.ids == "plain" else "--key-file FILE")
+    words += [f"--min {name}={limit:g}" for name, limit in options.minimum.items()]
+    words += [f"--max {name}={limit:g}" for name, limit in options.maximum.items()]
+    if request.withdrawals.subjects or request.withdrawals.samples:
+        words.append("--exclude FILE")
+    words += [f"--date {request.date}", *options.allowed]
+    return " ".join(words)
+
+
+def _describe(draft: Path, runs: Sequence[SourceRun], document: ReleaseDocument) -> None:
+    """Write everything but the data."""
+    (draft / FIGURES_FOLDER).mkdir(parents=True)
+    audits: dict[int, Document] = {}
+    for run in runs:
+        if run.audit is not None and run.audited:
+            audits[run.number] = passed_on(run.audit)
+            write_bytes(draft / audit_path(run.number), document_bytes(audits[run.number]))
+            for name, drawing in audit_figures(audits[run.number]).items():
+                write_bytes(draft / figure_path(run.number, name), drawing.encode())
+    if shows_pictures(document):
+        paths = [draft / file.path for file in document.files]
+        write_bytes(draft / SHEET_PATH, draw_sheet(paths, pictures(document.include)))
+    _remove_empty(draft / FIGURES_FOLDER, draft / AUDIT_FOLDER)
+    write_release(draft, document)
+    write_bytes(draft / LICENCE_FILE, licence_text(document.name, document.sources).encode())
+    write_bytes(draft / CROISSANT_FILE, croissant_bytes(document))
+    write_bytes(draft / CARD_FILE, card_text(document, audits).encode())
+
+
+def _remove_empty(*folders: Path) -> None:
+    for folder in folders:
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _finish(draft: Path, target: Path, document: ReleaseDocument) -> None:
+    """Sums, then the name."""
+    shutil.rmtree(draft / _NOTES)
+    _write_sums(draft, document)
+    draft.rename(target)
+
+
+def _write_sums(folder: Path, document: ReleaseDocument) -> None:
+    """Data files were hashed when they were written."""
+    digests = {file.path: file.sha256 for file in document.files}
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name not in digests:
+            digests[name] = sha256_of(path)
+    write_bytes(folder / SUMS_FILE, sums_bytes(digests))

@@ -1,0 +1,119 @@
+"""A run as a release sees it: its plan, what its journal holds, and its audit."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from normpipe.audit.document import Document, at, read_document
+from normpipe.engine.journal import Journal, ShardRecord, altered_files
+from normpipe.engine.plan import Plan, read_plan
+from normpipe.errors import UsageError
+from normpipe.shards.reader import committed_parts
+
+_AUDIT_FOLDER = "audit"
+_SHARDS = "shards"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRun:
+    """A run to release.
+
+    Attributes:
+        number: Which of the release's runs, from 1: what its files call it, since folders' names may tell who is in them.
+        out: Its folder.
+        plan: Its plan.
+        records: Of its committed shards, in order.
+        audit: audit.json, None where there is none.
+    """
+
+    number: int
+    out: Path
+    plan: Plan
+    records: tuple[ShardRecord, ...]
+    audit: Document | None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every shard is committed."""
+        return len(self.records) == len(self.plan.shards)
+
+    @property
+    def parts(self) -> list[Path]:
+        """Files of the pairs, in order."""
+        return [self.out / _SHARDS / f"{record.shard.name}.parquet" for record in self.records]
+
+    @property
+    def frames(self) -> int:
+        """Input rows of the committed shards."""
+        return sum(record.shard.rows for record in self.records)
+
+    @property
+    def rows(self) -> int:
+        """Output rows."""
+        return sum(record.result.rows for record in self.records)
+
+    @property
+    def ok(self) -> int:
+        """Rows that succeeded."""
+        return sum(record.result.ok for record in self.records)
+
+    @property
+    def failed(self) -> dict[str, int]:
+        """Rows that did not, by reason."""
+        failed: Counter[str] = Counter()
+        for record in self.records:
+            failed.update({reason.value: count for reason, count in record.result.failed.items()})
+        return dict(sorted(failed.items()))
+
+    @property
+    def content(self) -> str:
+        """Hex digest over the digests of all parts, as the audit writes it."""
+        files = (file.sha256 for record in self.records for file in record.result.files)
+        return hashlib.sha256("".join(files).encode()).hexdigest()
+
+    @property
+    def audited(self) -> bool:
+        """Whether the audit is of these very pictures."""
+        return self.audit is not None and at(self.audit, "run", "content") == self.content
+
+
+def read_runs(folders: Sequence[Path]) -> list[SourceRun]:
+    """Read what the runs' folders say of themselves.
+
+    Raises:
+        UsageError: one is not a run's folder, is named twice, or has no committed shard.
+        IncompatibleRunError: a plan or a journal cannot be understood.
+    """
+    runs = []
+    for number, folder in enumerate(folders, 1):
+        out = folder.resolve()  # `.` has no name to tell
+        plan = read_plan(out)
+        if plan is None:
+            raise UsageError(f"{out.name}: not a run's folder (it has no plan.json); name the OUT of `normpipe run`")
+        committed_parts(out)  # refuses what must not be read
+        records = Journal(out, plan.fingerprint.digest).committed(plan.shards)
+        if not records:
+            raise UsageError(f"{out.name}: nothing of this run is done yet; finish it first")
+        runs.append(SourceRun(number, out, plan, tuple(records), read_document(out / _AUDIT_FOLDER)))
+    if len({run.out for run in runs}) < len(runs):
+        raise UsageError("a run is named twice; name each once")
+    return runs
+
+
+def check_parts(runs: Sequence[SourceRun], jobs: int = 1) -> None:
+    """Make sure that the parts are those that the journals tell of: what is damaged must not become a release with good sums.
+
+    Raises:
+        UsageError: a part is another.
+    """
+    work = [(run, record) for run in runs for record in run.records]
+    with ThreadPoolExecutor(jobs) as threads:
+        found = threads.map(lambda each: next(altered_files(each[0].out, [each[1]], {_SHARDS}), None), work)
+        for (run, _), file in zip(work, found, strict=True):
+            if file is not None:
+                raise UsageError(
+                    f"{run.out.name}: {file} is not the file that the journal tells of; delete it and finish the run again"
+                )

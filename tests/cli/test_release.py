@@ -1,0 +1,163 @@
+import json
+
+import pytest
+from fixtures.command import normpipe
+from fixtures.released import SUBJECTS, people, write_key, write_run, write_terms
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_run(tmp_path / "out")
+    write_terms(tmp_path / "terms.yaml")
+    write_key(tmp_path / "key")
+    return tmp_path
+
+
+def build(capsys, folder, *more, runs=("out",), out="release", version="1.0.0", key=True):
+    arguments = [
+        "release",
+        "build",
+        *(folder / run for run in runs),
+        "-o",
+        folder / out,
+        "--name",
+        "drawn",
+        "--version",
+        version,
+    ]
+    arguments += ["--terms", folder / "terms.yaml", "--date", "2026-11-23", *(["--key-file", folder / "key"] if key else [])]
+    return normpipe(capsys, *arguments, *more)
+
+
+def test_build_verify_diff_and_rebuild(folder, capsys):
+    code, out, err = build(capsys, folder)
+    assert code == 0, err
+    assert "20 rows in 2 files" in out
+    assert normpipe(capsys, "release", "verify", folder / "release", "--jobs", "2")[:2] == (0, "verified: 20 rows, 10 files\n")
+    code, out, _ = normpipe(
+        capsys, "release", "rebuild", folder / "release", folder / "out", "--key-file", folder / "key", "--check"
+    )
+    assert (code, out) == (0, "the same bytes\n")
+    assert sorted(path.name for path in folder.iterdir()) == ["key", "out", "release", "terms.yaml"]
+    code, out, _ = normpipe(capsys, "release", "diff", folder / "release", folder / "release")
+    assert code == 0
+    assert "same 20" in out
+
+
+def test_verify_names_what_was_tampered_with_and_is_exit_code_1(folder, capsys):
+    build(capsys, folder)
+    (folder / "release" / "LICENSE.md").write_text("free for all\n")
+    code, out, err = normpipe(capsys, "release", "verify", folder / "release")
+    assert code == 1
+    assert "LICENSE.md: not the file that SHA256SUMS lists" in out
+    assert "Traceback" not in err
+
+
+def test_who_is_listed_is_taken_out_and_the_next_release_says_withdrawn(folder, capsys):
+    build(capsys, folder)
+    (folder / "gone.txt").write_text(
+        f"# asked on Monday\nsubject\n{SUBJECTS[0]}\nsample:{SUBJECTS[1]}/001.jpg\nsubject:nobody\n"
+    )
+    code, _, err = build(capsys, folder, "--exclude", folder / "gone.txt", out="next", version="1.1.0")
+    assert code == 0
+    gone = sum(row["status"] == "ok" and row["subject"] == SUBJECTS[0] for row in people()) + 1
+    assert "of 2 of those listed" in err
+    code, out, _ = normpipe(capsys, "release", "diff", folder / "release", folder / "next")
+    assert f"withdrawn {gone}\n" in out
+    assert "asks for major step: broken" in out
+    assert code == 1
+    for path in (folder / "next").rglob("*"):
+        assert not path.is_file() or SUBJECTS[0].encode() not in path.read_bytes()
+
+
+def test_a_list_that_does_not_say_what_it_lists_is_refused(folder, capsys):
+    (folder / "gone.txt").write_text(f"{SUBJECTS[0]}\n")
+    code, _, err = build(capsys, folder, "--exclude", folder / "gone.txt")
+    assert code == 2
+    assert "gone.txt, line 1: subject or sample?" in err
+
+
+def test_rebuild_finds_what_another_run_makes_different(folder, capsys):
+    build(capsys, folder)
+    rows = people()
+    rows[0] = {**rows[0], "emotion": "fear"}
+    write_run(folder / "other", rows)
+    command = ("release", "rebuild", folder / "release", folder / "other", "--key-file", folder / "key", "--check")
+    code, out, err = normpipe(capsys, *command)
+    assert code == 1
+    assert "data/train-00000-of-00001.parquet: other bytes" in out
+    assert "not the same release" in err
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        (("--plain-ids",), "--plain-ids and --key-file"),
+        (("--min", "yaw"), "--min yaw: write COLUMN=VALUE"),
+        (("--min", "nothing=1"), "--min nothing: not a column of numbers"),
+        (("--date", "1.1.2026"), "--date 1.1.2026: write YYYY-MM-DD"),
+        (("--version", "1.0"), "--version 1.0: write three numbers"),
+        (("--name", "a b"), "--name a b"),
+        (("--changes", "nothing.md"), "--changes nothing.md: cannot be read"),
+        (("--terms", "nothing.yaml"), "nothing.yaml: cannot read the file of terms"),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_exit_code_2(folder, capsys, more, why):
+    code, _, err = build(capsys, folder, *more)
+    assert code == 2
+    assert why in err
+    assert len(err.splitlines()) == 1
+    assert not (folder / "release").exists()
+
+
+def test_without_a_key_the_line_says_how_to_make_one(folder, capsys):
+    code, _, err = build(capsys, folder, key=False)
+    assert code == 2
+    assert "openssl rand -hex 32 > release.key" in err
+
+
+def test_a_key_that_others_may_read_or_get_is_told(folder, capsys):
+    (folder / "key").chmod(0o644)
+    assert "warning: others may read key; chmod 600 key" in build(capsys, folder)[2]
+    (folder / "key").rename(folder / "out" / "key")
+    code, _, err = build(capsys, folder, "--key-file", folder / "out" / "key", out="other")
+    assert code == 2
+    assert "lies in out" in err
+
+
+def test_the_change_log_stands_in_the_card(folder, capsys):
+    (folder / "changes.md").write_text("- 1.0.0: the first one\n")
+    build(capsys, folder, "--changes", folder / "changes.md")
+    assert (folder / "release" / "README.md").read_text().endswith("- 1.0.0: the first one\n")
+
+
+def test_a_version_that_says_too_little_is_refused_and_the_next_one_takes_up_what_was_written(folder, capsys):
+    build(capsys, folder)
+    (folder / "gone.txt").write_text(f"subject\n{SUBJECTS[0]}\n")
+    more = ("--exclude", folder / "gone.txt", "--previous", folder / "release")
+    code, _, err = build(capsys, folder, *more, out="next", version="1.1.0")
+    assert code == 2
+    assert "--version 1.1.0: the changes since 1.0.0 ask for a major step" in err
+    assert not (folder / "next").exists()
+    assert build(capsys, folder, *more, out="next", version="2.0.0")[0] == 0
+    gone = sum(row["status"] == "ok" and row["subject"] == SUBJECTS[0] for row in people())
+    card = (folder / "next" / "README.md").read_text()
+    assert card.endswith(f"- 2.0.0 (2026-11-23), since 1.0.0: {gone} rows withdrawn\n")
+    assert normpipe(capsys, "release", "verify", folder / "next")[0] == 0
+    command = ("release", "rebuild", folder / "next", folder / "out", "--key-file", folder / "key", "--check")
+    assert normpipe(capsys, *command)[0] == 0
+
+
+def test_release_json_tells_no_path_and_no_key(folder, capsys):
+    build(capsys, folder)
+    text = (folder / "release" / "release.json").read_text()
+    assert str(folder) not in text
+    assert (folder / "key").read_text().strip() not in text
+    assert json.loads(text)["command"].startswith("normpipe release build RUN-1 -o RELEASE --name drawn --version 1.0.0")
+
+
+def test_what_is_no_run_is_exit_code_2(folder, capsys):
+    (folder / "empty").mkdir()
+    code, _, err = build(capsys, folder, runs=("empty",))
+    assert code == 2
+    assert "empty: not a run's folder" in err
