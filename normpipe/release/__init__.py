@@ -1,0 +1,1 @@
+"""Releases: finished runs as a dataset that anyone can load, verify and trust."""
