@@ -24,6 +24,7 @@ _COMMANDS = {
     "audit": "normpipe.cli.audit:audit",
     "normalizer": "normpipe.cli.normalizer:normalizer",
     "classify": "normpipe.cli.classify:classify",
+    "release": "normpipe.cli.release:release",
     "models": "normpipe.cli.models:models",
 }
 
