@@ -6,6 +6,7 @@ from threading import Event
 from typing import TypeVar
 
 _T = TypeVar("_T")
+_R = TypeVar("_R")
 
 
 class HaltedError(Exception):
@@ -32,13 +33,14 @@ class Halt:
             raise HaltedError
 
 
-def in_parallel(work: Callable[[_T], None], items: Iterable[_T], jobs: int, halt: Halt) -> None:
-    """Call `work` for every item in `jobs` threads. Raises what the first of them raises, when all have stopped."""
+def in_parallel(work: Callable[[_T], _R], items: Iterable[_T], jobs: int, halt: Halt) -> list[_R]:
+    """Results of `work` for every item, in order, found by `jobs` threads. Raises what the first of them raises."""
     with ThreadPoolExecutor(jobs) as pool:
         futures = [pool.submit(work, item) for item in items]
         try:
             for future in as_completed(futures):
                 future.result()
+            return [future.result() for future in futures]
         except BaseException:
             halt.set()
             for future in futures:

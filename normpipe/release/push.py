@@ -16,7 +16,7 @@ from normpipe.errors import NormpipeError, UsageError
 from normpipe.release.outgoing import Outgoing
 from normpipe.release.parallel import Halt, in_parallel
 from normpipe.release.remote import Remote, Target
-from normpipe.release.remote_folder import files_below
+from normpipe.release.remote_folder import FolderRemote, files_below
 from normpipe.release.sums import SIGNATURE_FILE, SUMS_FILE, parse_sums, read_sums_bytes
 from normpipe.shards.atomic import sha256_of
 
@@ -50,7 +50,7 @@ def push(release: Path, target: Target, jobs: int, *, check: bool = False, say: 
     Args:
         release: Its folder.
         target: The place; empty, or holding some or all of the same release.
-        jobs: Files at a time; each holds a few pieces of 16 MiB at most.
+        jobs: Files at a time; each holds a few pieces of 8 MiB at most.
         check: Read back and hash what the place keeps no checksum of.
         say: Told what becomes of each file.
 
@@ -60,11 +60,16 @@ def push(release: Path, target: Target, jobs: int, *, check: bool = False, say: 
         OSError: the place cannot be reached or written.
     """
     files, title = outgoing_files(release), _title(release)
+    if isinstance(target, FolderRemote) and target.folder.resolve().is_relative_to(release.resolve()):
+        raise UsageError("URL: lies in the release itself; name another place")
     target.prepare()
-    _refuse_others(target, files)
+    there = target.sizes()
+    if there is None:
+        raise UsageError("URL: such addresses can be read only; name a place that takes files")
+    _refuse_others(target, files, there)
     halt = Halt()
-    there = target.sizes() or {}
-    missing = [file for file in files if not _is_there(file, target, there, check=check)]
+    kept = in_parallel(lambda file: _is_there(file, target, there, check=check), files, jobs, halt)
+    missing = [file for file, is_there in zip(files, kept, strict=True) if not is_there]
 
     def send(file: Outgoing) -> None:
         target.send(file, halt)
@@ -76,7 +81,12 @@ def push(release: Path, target: Target, jobs: int, *, check: bool = False, say: 
     target.clear([file.path for file in files])
     if missing:
         target.publish(title)
-    return Pushed(len(files), len(missing), sum(file.size for file in missing), _verified(target, files, missing, check=check))
+    there = target.sizes() or {}
+    refuse_other_files(there, [*(file.path for file in files), SIGNATURE_FILE], "URL")
+    checked = set(missing) if check else set[Outgoing]()
+    verified = in_parallel(lambda file: _verified(file, target, there, check=file in checked), files, jobs, halt)
+    sized = 0 if check else verified.count(False)
+    return Pushed(len(files), len(missing), sum(file.size for file in missing), sized)
 
 
 def outgoing_files(release: Path) -> list[Outgoing]:
@@ -122,11 +132,8 @@ def _title(release: Path) -> str:
         raise UsageError(f"{RELEASE_FILE}: it gives no name and version; build the release again") from error
 
 
-def _refuse_others(target: Target, files: Sequence[Outgoing]) -> None:
+def _refuse_others(target: Target, files: Sequence[Outgoing], there: Mapping[str, int]) -> None:
     """The place is empty, or its release.json and its SHA256SUMS, where there is one, are ours."""
-    there = target.sizes()
-    if there is None:
-        raise UsageError("URL: such addresses can be read only; name a place that takes files")
     if not there:
         return
     refuse_other_files(there, [*(file.path for file in files), SIGNATURE_FILE], "URL")
@@ -146,21 +153,16 @@ def _is_there(file: Outgoing, target: Target, there: Mapping[str, int], *, check
     return agrees is not False
 
 
-def _verified(target: Target, files: Sequence[Outgoing], sent: Collection[Outgoing], *, check: bool) -> int:
-    """Compare what is there in the end; returns how many files had only their size compared."""
-    there = target.sizes() or {}
-    sized = 0
-    for file in files:
-        if there.get(file.path) != file.size:
-            raise NormpipeError(f"{file.path}: was sent, but is not there with its size; push again")
-        agrees = target.agrees(file)
-        if agrees is None and check and file in sent:
-            agrees = _read_back(file.path, target) == file.sha256
-        if agrees is False:
-            raise NormpipeError(f"{file.path}: was sent, but what is there has another sha256; push again")
-        sized += agrees is None and not check
-    refuse_other_files(there, [*(file.path for file in files), SIGNATURE_FILE], "URL")
-    return sized
+def _verified(file: Outgoing, target: Target, there: Mapping[str, int], *, check: bool) -> bool:
+    """Whether more than the size of what is there in the end was compared."""
+    if there.get(file.path) != file.size:
+        raise NormpipeError(f"{file.path}: was sent, but is not there with its size; push again")
+    agrees = target.agrees(file)
+    if agrees is None and check:
+        agrees = _read_back(file.path, target) == file.sha256
+    if agrees is False:
+        raise NormpipeError(f"{file.path}: was sent, but what is there has another sha256; push again")
+    return agrees is True
 
 
 def _read_back(path: str, target: Target) -> str:

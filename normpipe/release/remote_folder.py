@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
+from normpipe.errors import UsageError
 from normpipe.release.outgoing import Outgoing
 from normpipe.release.parallel import Halt
 from normpipe.shards.atomic import AtomicFile, is_leftover, remove_leftovers
@@ -31,7 +32,11 @@ class FolderRemote:
         return (self.folder / path).open("rb")
 
     def prepare(self) -> None:
-        """Nothing: the folder is made with the first file."""
+        """See that its parent is there; the folder itself is made with the first file."""
+        if not self.folder.absolute().parent.is_dir():
+            raise UsageError("URL: the folder above it is not there")
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UsageError("URL: a file of that name is there")
 
     def agrees(self, file: Outgoing) -> bool | None:
         """None: disks keep no checksum of a file."""

@@ -20,7 +20,7 @@ from normpipe.release.parallel import Halt
 from normpipe.release.remote_fsspec import FsspecRemote
 from normpipe.sources.retries import retried
 
-_PART = 16 << 20
+_PART = 8 << 20
 _MOST_PARTS = 10_000
 _SHA256_KEY = "sha256"
 
@@ -55,8 +55,8 @@ class S3Remote(FsspecRemote):
     def agrees(self, file: Outgoing) -> bool | None:
         """Compare with the checksum that S3 itself took of the whole object, or else with what `send` put beside it."""
         head = self._call("head_object", {"Key": self._key(file.path), "ChecksumMode": "ENABLED"})
-        whole = head.get("ChecksumSHA256", "-")
-        if "-" not in whole:  # a checksum of checksums ends with the number of parts
+        whole = head.get("ChecksumSHA256")
+        if whole is not None and "-" not in head["ETag"]:  # there stands the number of parts, whose checksums it would be of
             return base64.b64decode(whole).hex() == file.sha256
         kept = head.get("Metadata", {}).get(_SHA256_KEY)
         return None if kept is None else kept == file.sha256
