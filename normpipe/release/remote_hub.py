@@ -16,7 +16,7 @@ from huggingface_hub import CommitOperationAdd, HfApi, HfFileSystem
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
-from normpipe.errors import UsageError
+from normpipe.errors import NormpipeError, UsageError
 from normpipe.release.outgoing import Outgoing
 from normpipe.release.parallel import Halt
 from normpipe.sources.retries import ResumingFile, retried
@@ -60,7 +60,8 @@ class HubRemote:
     def open(self, path: str) -> BinaryIO:
         """Open a file of that commit; a broken transfer is read on from where it was."""
         name = f"datasets/{self._name}@{self._commit}/{path}"
-        return io.BufferedReader(ResumingFile(lambda: HfFileSystem().open(name, "rb", block_size=_PIECE)))
+        files = HfFileSystem(endpoint=self._api.endpoint)
+        return io.BufferedReader(ResumingFile(lambda: files.open(name, "rb", block_size=_PIECE)))
 
     def prepare(self) -> None:
         """Make the repository and the branch if they are not there."""
@@ -88,7 +89,7 @@ class HubRemote:
             pass
         operation = CommitOperationAdd(file.path, file.source)
         operation.upload_info.sha256 = bytes.fromhex(file.sha256)
-        retried(lambda: self._api.preupload_lfs_files(self._name, [operation], repo_type=_KIND, revision=self._revision))
+        retried(lambda: self._bring(operation))
         self._operations.append(operation)
 
     def clear(self, paths: Collection[str]) -> None:
@@ -106,6 +107,16 @@ class HubRemote:
                 parent_commit=self._commit,
             )
         )
+
+    def _bring(self, operation: CommitOperationAdd) -> None:
+        try:
+            self._api.preupload_lfs_files(self._name, [operation], repo_type=_KIND, revision=self._revision)
+        except (RuntimeError, ValueError) as error:
+            if isinstance(error, OSError):  # some answers of the hub are both
+                raise
+            if error.__cause__ is not None:  # the library tells what failed and wraps why
+                raise error.__cause__ from None
+            raise NormpipeError(f"{operation.path_in_repo}: the hub does not take it; may the account hold so much?") from error
 
     def _head(self, revision: str | None) -> str | None:
         return retried(lambda: self._api.dataset_info(self._name, revision=revision)).sha

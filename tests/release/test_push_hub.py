@@ -21,7 +21,9 @@ URL = f"hf://datasets/{NAME}"
 @pytest.fixture
 def hub(monkeypatch):
     with hub_server() as running:
-        monkeypatch.setattr(constants, "ENDPOINT", running.endpoint)
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, running.endpoint)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "ENDPOINT", running.endpoint)  # what HF_ENDPOINT sets when the library is first imported
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setenv("HF_TOKEN", "hf_nothing_secret")
         yield running
@@ -105,7 +107,7 @@ def test_a_pull_of_a_tampered_repository_is_refused(hub, release, tmp_path):
     for path in ("data/train-00000-of-00003.parquet", "README.md"):
         hub.repositories[NAME].commit("main", "better", {**tree, path: b"#" + tree[path][1:]})
         with pytest.raises(NormpipeError, match=f"^{path}: what was read"):
-            pull(open_remote(URL), tmp_path / "pulled", 2)
+            pull(open_remote(URL), tmp_path / path, 2)
     hub.repositories[NAME].commit("main", "more", {**tree, "setup.py": b"import this"})
     with pytest.raises(UsageError, match=f"URL: holds files that {SUMS_FILE} does not name"):
         pull(open_remote(URL), tmp_path / "pulled", 2)
