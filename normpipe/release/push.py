@@ -63,12 +63,10 @@ def push(release: Path, target: Target, jobs: int, *, check: bool = False, say: 
     if isinstance(target, FolderRemote) and target.folder.resolve().is_relative_to(release.resolve()):
         raise UsageError("URL: lies in the release itself; name another place")
     target.prepare()
-    there = target.sizes()
-    if there is None:
-        raise UsageError("URL: such addresses can be read only; name a place that takes files")
-    _refuse_others(target, files, there)
+    before = _sizes(target)
+    _refuse_others(target, files, before)
     halt = Halt()
-    kept = in_parallel(lambda file: _is_there(file, target, there, check=check), files, jobs, halt)
+    kept = in_parallel(lambda file: _is_there(file, target, before, check=check), files, jobs, halt)
     missing = [file for file, is_there in zip(files, kept, strict=True) if not is_there]
 
     def send(file: Outgoing) -> None:
@@ -81,10 +79,10 @@ def push(release: Path, target: Target, jobs: int, *, check: bool = False, say: 
     target.clear([file.path for file in files])
     if missing:
         target.publish(title)
-    there = target.sizes() or {}
-    refuse_other_files(there, [*(file.path for file in files), SIGNATURE_FILE], "URL")
+    after = _sizes(target)
+    refuse_other_files(after, [*(file.path for file in files), SIGNATURE_FILE], "URL")
     checked = set(missing) if check else set[Outgoing]()
-    verified = in_parallel(lambda file: _verified(file, target, there, check=file in checked), files, jobs, halt)
+    verified = in_parallel(lambda file: _verified(file, target, after, check=file in checked), files, jobs, halt)
     sized = 0 if check else verified.count(False)
     return Pushed(len(files), len(missing), sum(file.size for file in missing), sized)
 
@@ -121,6 +119,13 @@ def read_small(remote: Remote, path: str, most: int) -> bytes:
     """A file's content, no more than one byte above `most`. Raises OSError."""
     with remote.open(path) as file:
         return file.read(most + 1)
+
+
+def _sizes(target: Target) -> Mapping[str, int]:
+    there = target.sizes()
+    if there is None:
+        raise UsageError("URL: such addresses can be read only; name a place that takes files")
+    return there
 
 
 def _title(release: Path) -> str:
