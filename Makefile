@@ -42,7 +42,7 @@ $(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.demo
 	$(PIP) "torch==2.13.0"
-	$(PIP) --editable ".[audit,classify,demo,fit,insightface,mediapipe,norface,torch,train,transformers]" --group dev
+	$(PIP) --editable ".[audit,classify,demo,fit,hub,insightface,mediapipe,norface,s3,torch,train,transformers]" --group dev
 	touch $@
 
 clean:

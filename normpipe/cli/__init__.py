@@ -25,6 +25,7 @@ _COMMANDS = {
     "release": "normpipe.cli.release:release",
     "normalizer": "normpipe.cli.normalizer:normalizer",
     "classify": "normpipe.cli.classify:classify",
+    "release": "normpipe.cli.release:release",
     "models": "normpipe.cli.models:models",
 }
 

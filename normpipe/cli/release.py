@@ -9,6 +9,9 @@ _COMMANDS = {
     "rebuild": "normpipe.cli.release_build:rebuild",
     "verify": "normpipe.cli.release_check:verify",
     "diff": "normpipe.cli.release_check:diff",
+    "push": "normpipe.cli.release_push:push",
+    "pull": "normpipe.cli.release_pull:pull",
+    "sign": "normpipe.cli.release_sign:sign",
 }
 
 

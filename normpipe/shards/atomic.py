@@ -59,6 +59,10 @@ class AtomicFile(io.RawIOBase):
         """Bytes written so far."""
         return self._size
 
+    def sha256(self) -> str:
+        """Hex digest of the bytes written so far."""
+        return self._hash.hexdigest()
+
     def __enter__(self) -> Self:
         return self
 
@@ -94,6 +98,11 @@ def sha256_of(path: Path) -> str:
     """Hex digest of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file of this name is a temporary one, which a killed process left unless it is being written."""
+    return name.startswith(".") and name.endswith(_TEMPORARY_SUFFIX)
 
 
 def remove_leftovers(folder: Path) -> int:

@@ -54,6 +54,8 @@ _BACKEND_ERRORS = (
     ("urllib3.exceptions", "HTTPError"),
     ("azure.core.exceptions", "AzureError"),  # adlfs
     ("paramiko.ssh_exception", "SSHException"),  # sftp
+    ("httpx", "HTTPError"),  # huggingface_hub
+    ("httpx2", "HTTPError"),
 )
 
 
@@ -156,5 +158,7 @@ def _number(error: BaseException) -> int:
     for kind, number in _NUMBER_OF_CLASS:
         if isinstance(error, kind):
             return number
-    status = getattr(error, "status", None) or getattr(error, "code", None)  # aiohttp has the one, gcsfs the other
+    answer = getattr(error, "response", None)  # huggingface_hub; botocore has a dictionary there, and no status
+    # aiohttp has the first, gcsfs the second
+    status = getattr(error, "status", None) or getattr(error, "code", None) or getattr(answer, "status_code", None)
     return _NUMBER_OF_STATUS.get(str(status), errno.EIO)
