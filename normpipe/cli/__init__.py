@@ -22,6 +22,7 @@ _COMMANDS = {
     "export": "normpipe.cli.inspect:export",
     "report": "normpipe.cli.report:report",
     "audit": "normpipe.cli.audit:audit",
+    "purge": "normpipe.cli.purge:purge",
     "normalizer": "normpipe.cli.normalizer:normalizer",
     "classify": "normpipe.cli.classify:classify",
     "models": "normpipe.cli.models:models",
