@@ -17,15 +17,16 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from normpipe.errors import UsageError
-from normpipe.records import IMAGE_TYPE, Reason, Status
+from normpipe.records import FACES_SCHEMA, IMAGE_TYPE, PAIRS_SCHEMA, Reason, Status
 from normpipe.shards.atomic import Written, sha256_of
 from normpipe.shards.commits import Commit, CommittedFile
 from normpipe.shards.reader import open_part
 from normpipe.shards.withdrawn import placeholder
 from normpipe.shards.writer import ShardWriter
-from normpipe.stages.faces_table import TRACKS_FOLDER, frame_starts
-from normpipe.stages.parts import ANALYSIS_FOLDER
+from normpipe.stages.faces_table import TRACKS_FOLDER, TRACKS_SCHEMA, frame_starts
+from normpipe.stages.parts import ANALYSIS_FOLDER, FACES_FOLDER, SHARDS_FOLDER
 
+_SCHEMAS = {FACES_FOLDER: FACES_SCHEMA, SHARDS_FOLDER: PAIRS_SCHEMA, ANALYSIS_FOLDER: FACES_SCHEMA}
 _BATCH_ROWS = 128
 
 
@@ -124,7 +125,7 @@ def _rewrite(path: Path, commit: Commit, rows: list[int]) -> Written:
     frames = np.repeat(np.arange(commit["start"], commit["stop"]), np.diff(starts))
     gone = _rows_of(path, commit, rows)
     with open_part(path) as part:
-        schema = part.schema_arrow.remove_metadata()
+        schema = _SCHEMAS[path.parent.name]  # the file's own calls the elements of lists otherwise
         with ShardWriter(path, schema) as writer:
             first, done = 0, -1
             for batch in part.iter_batches(_BATCH_ROWS):
@@ -165,10 +166,9 @@ def _rewrite_tracks(tracks: Path, analysis: Path, commit: Commit, rows: list[int
     kept = [place for place in range(len(table)) if not gone[place] or place in firsts]
     track = [None if gone[place] else value for place, value in enumerate(table["track_id"].to_pylist())]
     chosen = [False if gone[place] else value for place, value in enumerate(table["kept"].to_pylist())]
-    schema = table.schema.remove_metadata()
     columns = {"clip": table["clip"].to_pylist(), "track_id": track, "kept": chosen}
-    left = pa.table(columns, schema).take(pa.array(kept, pa.int64())).combine_chunks()
-    with ShardWriter(tracks, schema) as writer:
+    left = pa.table(columns, TRACKS_SCHEMA).take(pa.array(kept, pa.int64())).combine_chunks()
+    with ShardWriter(tracks, TRACKS_SCHEMA) as writer:
         for batch in left.to_batches():
             writer.append(batch)
 

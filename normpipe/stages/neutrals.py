@@ -14,7 +14,7 @@ that smile for their face. The figures below are from photos of subjects with ne
 Source: the posterior mean of a normal mean, as in Gelman et al., Bayesian data analysis, 3rd ed., section 2.5.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -151,7 +151,7 @@ def forget_neutrals(path: Path, subjects: Collection[Subject]) -> str:
     with open_part(path) as file:
         table = file.read()
     keys = zip(table["dataset"].to_pylist(), table["subject"].to_pylist(), strict=True)
-    left = table.filter(pa.array([key not in subjects for key in keys], pa.bool_()))
+    left = [row for key, row in zip(keys, table.to_pylist(), strict=True) if key not in subjects]
     return _store(left, path)
 
 
@@ -185,11 +185,11 @@ def _write(subjects: Mapping[Subject, _Subject], target: Path) -> str:
                 "shape": mean.reshape(-1),
             }
         )
-    return _store(pa.Table.from_pylist(rows, schema=_SCHEMA), target)
+    return _store(rows, target)
 
 
-def _store(table: pa.Table, target: Path) -> str:
+def _store(rows: Sequence[Mapping[str, object]], target: Path) -> str:
     with AtomicFile(target) as file:
-        pq.write_table(table.combine_chunks(), file, compression="zstd")
+        pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), file, compression="zstd")
     assert file.written is not None
     return file.written.sha256
