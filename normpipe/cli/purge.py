@@ -18,9 +18,13 @@ Examples:
   normpipe purge out/ --sample walk-017.png
   normpipe purge out/
 
-The same command again goes on after an interruption, and so does the last one. What was exported, predicted, trained or
-released elsewhere is not reached.
+The same command again goes on after an interruption, and so does the last one.
 """
+
+_NOT_REACHED = (
+    "not reached: runs made from this one with --faces, exports, predictions, trainings and releases elsewhere, "
+    "the source files, copies and backups"
+)
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
@@ -73,6 +77,8 @@ def purge(
     try:
         for done in withdraw(out, request, date=date, takeover=takeover):
             click.echo(f"withdrew {done.withdrawal.line}")
+            if done.withdrawal.derived:
+                click.echo("the commands that made these folders make them again")
             click.echo(done.proof.line)
             if done.proof.equal:
                 click.echo(
@@ -80,6 +86,7 @@ def purge(
                     "same person under another name, withdraw these rows too",
                     err=True,
                 )
+        click.echo(_NOT_REACHED)
     except Interrupted as stop:
         click.echo("interrupted; the same command goes on", err=True)
         sys.exit(stop.exit_code)

@@ -21,18 +21,14 @@ import pyarrow.parquet as pq
 from normpipe.errors import shown_sample
 from normpipe.purge.finder import LEAST_BYTES, Finder
 from normpipe.purge.pending import Pending
-from normpipe.records import EMOTIONS, FACES_SCHEMA, MANIFEST_SCHEMA, PAIRS_SCHEMA, Reason
+from normpipe.purge.remaining import found_in_words, names_of_none
 from normpipe.shards.atomic import sha256_of
 from normpipe.shards.export import safe_name
-from normpipe.shards.reader import open_part
 from normpipe.shards.withdrawn import PURGING_FILE
 from normpipe.stages.parts import MANIFEST_FILE, SHARDS_FOLDER
 
-_BATCH_ROWS = 16_384
 _NAMING = {"sample_id": "sample_id", "uri": "uri", "path": "uri", "subject": "subject", "sequence": "sequence"}
 """Columns and keys that name, and the manifest's column whose values they hold."""
-
-_OWN_WORDS = (*MANIFEST_SCHEMA.names, *FACES_SCHEMA.names, *PAIRS_SCHEMA.names, *EMOTIONS, *(reason.value for reason in Reason))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +96,15 @@ def long_names(pending: Pending) -> set[bytes]:
 class _Scan:
     def __init__(self, out: Path, pending: Pending) -> None:
         self._out = out
-        remaining, text = _remaining(out / MANIFEST_FILE)
-        columns = {name: {getattr(row, name) for row in pending.rows} - {None} for name in remaining}
-        self._exact = {name: values - remaining[name] for name, values in columns.items()}
-        # The same name in another dataset is another person.
-        self._people = {(row.dataset, row.subject) for row in pending.rows if row.subject is not None} - text.people
-        contents = set(pending.contents) - _contents(out)  # of a clip, other frames may remain
+        names = names_of_none(out, pending)
+        self._exact, self._people = names.by_column, names.people
         self._pictures = frozenset(pending.pictures)
-        self._files = self._pictures | contents
-        names = {name for values in self._exact.values() for name in values}
-        candidates = Finder(long_names(pending) | {digest.encode() for digest in contents})
-        self._finder = Finder(candidates.names - text.within(candidates))
-        short = sum(_encoded(name) not in self._finder.names for name in names)
-        self._proof = Proof(names=len(names), short=short, pictures=len(self._files))
+        self._files = self._pictures | names.contents
+        candidates = Finder(long_names(pending) | {digest.encode() for digest in names.contents})
+        self._finder = Finder(candidates.names - found_in_words(out / MANIFEST_FILE, candidates))
+        values = frozenset().union(*self._exact.values())
+        short = sum(_encoded(value) not in self._finder.names for value in values)
+        self._proof = Proof(names=len(values), short=short, pictures=len(self._files))
         self._shared: set[str] = set()
 
     def proof(self) -> Proof:
@@ -209,50 +201,6 @@ class _Scan:
         finding = Finding(name, what)
         if finding not in self._proof.findings:
             self._proof.findings.append(finding)
-
-
-@dataclass(slots=True)
-class _Remaining:
-    """What the rows that remain carry."""
-
-    manifest: Path
-    people: set[tuple[str | None, str]] = field(default_factory=set)
-
-    def within(self, finder: Finder) -> set[bytes]:
-        """Those of the names that occur within a word of theirs or of the program's own."""
-        seen = finder.found("\n".join(_OWN_WORDS).encode())
-        strings = [field.name for field in MANIFEST_SCHEMA if pa.types.is_string(field.type)]
-        for batch in _batches(self.manifest, strings):
-            for column in batch.columns:
-                words = "\n".join(pc.drop_null(column.unique()).to_pylist())
-                seen |= finder.found(_encoded(words))
-        return seen
-
-
-def _remaining(manifest: Path) -> tuple[dict[str, set[str]], _Remaining]:
-    """Names of the remaining rows that several rows may share, by column; ids are of one row each."""
-    found: dict[str, set[str]] = {"sample_id": set(), "uri": set(), "subject": set(), "sequence": set()}
-    rest = _Remaining(manifest)
-    for batch in _batches(manifest, ["uri", "dataset", "subject", "sequence"]):
-        for name in ("uri", "subject", "sequence"):
-            found[name].update(pc.drop_null(batch[name].unique()).to_pylist())
-        pairs = zip(batch["dataset"].to_pylist(), batch["subject"].to_pylist(), strict=True)
-        rest.people.update((dataset, subject) for dataset, subject in pairs if subject is not None)
-    return found, rest
-
-
-def _batches(manifest: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    with open_part(manifest) as file:
-        yield from file.iter_batches(_BATCH_ROWS, columns=columns)
-
-
-def _contents(out: Path) -> set[str]:
-    """sha256 of the source files of the rows that remain."""
-    found: set[str] = set()
-    for path in (out / SHARDS_FOLDER).glob("*.parquet"):
-        with open_part(path) as part:
-            found.update(pc.drop_null(part.read(columns=["content_sha256"])["content_sha256"]).to_pylist())
-    return found
 
 
 def _encoded(name: str) -> bytes:

@@ -23,9 +23,10 @@ def out(finished, tmp_path):
 def test_a_person_leaves(out, capsys):
     code, text, errors = normpipe(capsys, "purge", out, "--subject", GONE, "--date", "2026-11-23")
     assert (code, errors) == (0, "")
-    first, second = text.splitlines()
+    first, second, third = text.splitlines()
     assert first == "withdrew 6 rows of 4 shards, 4 of them done, with 14 pictures"
     assert second.endswith("nothing was found")
+    assert third.startswith("not reached: runs made from this one with --faces")
     assert json.loads((out / "purged.json").read_text())["withdrawals"][0]["date"] == "2026-11-23"
     code, text, _ = normpipe(capsys, "status", out)
     assert "withdrawn 6" in text
