@@ -47,6 +47,7 @@ class Reason(StrEnum):
     TIMEOUT = "timeout"
     OUT_OF_MEMORY = "out_of_memory"
     POISON = "poison"
+    WITHDRAWN = "withdrawn"  # the person withdrew consent: the row keeps its place and nothing else
 
     @property
     def reason_class(self) -> ReasonClass:

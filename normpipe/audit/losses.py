@@ -71,15 +71,16 @@ def losses(table: RowTable, kept: Floats, size: Floats, residual: Floats, bootst
     people = own_names(table.units)
     weights = size.astype(np.float64) ** 2
     numerators = kept.astype(np.float64) * weights
-    columns = {name: _named(name, names) for name, names in table.groups.items() if len(np.unique(names)) > 1}
+    columns = {name: _named(name, names) for name, names in table.groups.items() if len(np.unique(names[~table.withdrawn])) > 1}
     measured = {
         name: ranges(np.abs(table.measures[name]) if name == "yaw" else table.measures[name], *bounds)
         for name, bounds in _RANGES.items()
     }
+    failures = np.where(table.withdrawn, np.nan, ~table.ok)  # who withdrew is in no group, and no failure
     found: list[tuple[str, str, Drift]] = []
     for name, names in columns.items():
         clusters = own_names(table.clips) if name == _SUBJECT else people
-        _add(found, "failures", name, by_group((~table.ok).astype(np.float64), names, clusters, Worse.HIGHER))
+        _add(found, "failures", name, by_group(failures, names, clusters, Worse.HIGHER))
     for name, names in {**columns, **measured}.items():
         clusters = own_names(table.clips) if name == _SUBJECT else people
         if len(np.unique(names[np.isfinite(numerators)])) > 1:

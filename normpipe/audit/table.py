@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from normpipe.audit.groups import UNKNOWN, Floats, Groups, Indices, Mask, Names, row_order
 from normpipe.errors import UsageError
-from normpipe.records import PAIRS_SCHEMA, Status
+from normpipe.records import PAIRS_SCHEMA, Reason, Status
 from normpipe.shards.reader import open_part
 from normpipe.stages.parts import SHARDS_FOLDER
 
 _MEASURES = ("yaw", "pitch", "roll", "eye_distance", "sharpness", "brightness", "inside_frame")
-_NAMES = ("sample_id", "face_index", "track_id", "dataset", "subject", "sequence", "frame", "emotion", "status")
+_NAMES = ("sample_id", "face_index", "track_id", "dataset", "subject", "sequence", "frame", "emotion", "status", "reason")
 _SEPARATOR = "\x1f"
 _NO_GROUPS = {"sample_id", "content_sha256", "detail", "frame", "pts"}  # of one row each, and some name it
 
@@ -40,6 +40,7 @@ class RowTable:
         measures: (n,) of the run's quality columns by name, NaN where null.
         groups: (n,) of the columns that were asked for by name.
         crowded: Rows in frames with several faces.
+        withdrawn: (n,) whether the row is that of somebody who withdrew, of which nothing is known.
     """
 
     number: Indices
@@ -52,6 +53,7 @@ class RowTable:
     measures: dict[str, Floats]
     groups: dict[str, Names]
     crowded: int
+    withdrawn: Mask
 
     def __len__(self) -> int:
         return len(self.number)
@@ -97,6 +99,7 @@ def read_table(out: Path, parts: Sequence[str], columns: Sequence[str]) -> RowTa
         measures={name: np.asarray(whole[name].to_numpy(), np.float32)[order] for name in _MEASURES},
         groups={name: _names(whole[name])[order] for name in columns},
         crowded=int(crowded.sum()),
+        withdrawn=(_names(whole["reason"]) == Reason.WITHDRAWN.value)[order],
     )
 
 

@@ -22,7 +22,7 @@ _COMMANDS = {
     "export": "normpipe.cli.inspect:export",
     "report": "normpipe.cli.report:report",
     "audit": "normpipe.cli.audit:audit",
-    "release": "normpipe.cli.release:release",
+    "purge": "normpipe.cli.purge:purge",
     "normalizer": "normpipe.cli.normalizer:normalizer",
     "classify": "normpipe.cli.classify:classify",
     "release": "normpipe.cli.release:release",

@@ -14,6 +14,7 @@ from normpipe.config import FacePolicy, Pipeline, load_pipeline
 from normpipe.engine.signals import Interrupted, interruptible
 from normpipe.engine.threads import limit_environment
 from normpipe.errors import UsageError
+from normpipe.records import Reason
 
 if TYPE_CHECKING:
     from normpipe.stages.pairs_run import PairsRun
@@ -166,11 +167,11 @@ def normalize(input_path: str, out: Path, pipeline: Pipeline, options: Options |
         click.echo("interrupted; the same command resumes the run", err=True)
         sys.exit(stop.exit_code)
     _say(summary.text)
-    failed, most = sum(summary.failed.values()), pipeline.gates.max_failed_fraction
-    if failed > most * summary.rows:
-        click.echo(
-            f"error: {failed} of {summary.rows} rows failed, more than gates.max_failed_fraction={most:g} allows", err=True
-        )
+    withdrawn = summary.failed.get(Reason.WITHDRAWN, 0)
+    failed, rows = sum(summary.failed.values()) - withdrawn, summary.rows - withdrawn
+    most = pipeline.gates.max_failed_fraction
+    if failed > most * rows:
+        click.echo(f"error: {failed} of {rows} rows failed, more than gates.max_failed_fraction={most:g} allows", err=True)
         return False
     return summary.complete
 

@@ -15,6 +15,7 @@ from normpipe.engine.tasks import Shard
 from normpipe.errors import IncompatibleRunError
 from normpipe.records import FORMAT_VERSION
 from normpipe.shards.atomic import write_bytes
+from normpipe.shards.withdrawn import check_whole
 
 PLAN_FILE = "plan.json"
 
@@ -65,8 +66,14 @@ def read_plan(out: Path) -> Plan | None:
     """The plan of a run's folder, None where there is none yet.
 
     Raises:
-        IncompatibleRunError: plan.json cannot be understood.
+        IncompatibleRunError: plan.json cannot be understood, or a withdrawal was interrupted.
     """
+    check_whole(out)
+    return stored_plan(out)
+
+
+def stored_plan(out: Path) -> Plan | None:
+    """What plan.json says, also amid a withdrawal; errors as for `read_plan`."""
     try:
         document = json.loads((out / PLAN_FILE).read_text(encoding="utf-8"))
         if document["format_version"] != FORMAT_VERSION:

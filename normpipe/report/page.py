@@ -40,6 +40,7 @@ REASON_MEANINGS: Mapping[Reason, str] = {
     Reason.TIMEOUT: "Reading or computing took longer than allowed.",
     Reason.OUT_OF_MEMORY: "The worker ran out of memory on this row.",
     Reason.POISON: "The row ended its worker process twice.",
+    Reason.WITHDRAWN: "Consent was withdrawn: nothing but the place is left.",
 }
 
 _SHEET_NOTES = {

@@ -106,6 +106,14 @@ def compact(folder: Path) -> None:
     _remove_json(folder, newer)
 
 
+def replace_commits(folder: Path, commits: Collection[Commit]) -> None:
+    """Put other commits in the place of all that are there; call only while no other process writes here."""
+    old = [index for index, _ in _json_files(folder)]
+    if commits or old or (folder / COMMITTED_FILE).is_file():
+        _write_compacted(folder, pa.Table.from_pylist([_as_row(commit) for commit in commits], schema=COMMITS_SCHEMA))
+        _remove_json(folder, old)
+
+
 def _json_files(folder: Path) -> list[tuple[int, Path]]:
     paths = ((path.stem.removeprefix("part-"), path) for path in folder.glob(_PATTERN))
     return [(int(number), path) for number, path in paths if number.isdecimal()]

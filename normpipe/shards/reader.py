@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from normpipe.errors import UsageError
 from normpipe.shards.commits import JOURNAL_FOLDER, committed_names
+from normpipe.shards.withdrawn import check_whole
 
 TableName = Literal["shards", "faces"]
 
@@ -26,8 +27,9 @@ def committed_parts(out: Path, table: TableName = "shards") -> list[Path]:
 
     Raises:
         UsageError: `out` is not the folder of a run, or a committed file is missing.
-        NormpipeError: the journal is damaged.
+        NormpipeError: the journal is damaged, or a withdrawal was interrupted.
     """
+    check_whole(out)
     if not (out / "plan.json").is_file():
         raise UsageError(f"{out.name}: not a run's folder (it has no plan.json); name the OUT of `normpipe run`")
     parts = [out / table / f"{name}.parquet" for name in committed_names(out / JOURNAL_FOLDER)]

@@ -188,6 +188,19 @@ def store_manifest(source: ManifestSource, target: Path, limit: int | None = Non
     return StoredManifest(target, rows, file.written.sha256)
 
 
+def store_rows(batches: Iterable[pa.RecordBatch], target: Path) -> StoredManifest:
+    """Write valid rows in their canonical form, atomically; there may be none.
+
+    Args:
+        batches: In MANIFEST_SCHEMA, of any size.
+        target: The file; its folder must exist.
+    """
+    with AtomicFile(target) as file:
+        rows = _write_canonical(batches, file)
+    assert file.written is not None
+    return StoredManifest(target, rows, file.written.sha256)
+
+
 def write_manifest(table: pa.Table, path: Path) -> Written:
     """Write a manifest in its canonical form, atomically; equal tables give equal bytes.
 

@@ -14,7 +14,7 @@ that smile for their face. The figures below are from photos of subjects with ne
 Source: the posterior mean of a normal mean, as in Gelman et al., Bayesian data analysis, 3rd ed., section 2.5.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -139,6 +139,22 @@ def read_neutrals(path: Path) -> Neutrals:
     return Neutrals({key: OwnNeutral(shape, weight) for key, shape, weight in zip(keys, shapes, weights, strict=True)})
 
 
+def forget_neutrals(path: Path, subjects: Collection[Subject]) -> str:
+    """Write the file anew without some subjects.
+
+    Returns:
+        Hex digest of the file.
+
+    Raises:
+        UsageError: the file is damaged.
+    """
+    with open_part(path) as file:
+        table = file.read()
+    keys = zip(table["dataset"].to_pylist(), table["subject"].to_pylist(), strict=True)
+    left = [row for key, row in zip(keys, table.to_pylist(), strict=True) if key not in subjects]
+    return _store(left, path)
+
+
 def frontal_shape(landmarks: Floats) -> NDArray[np.float64]:
     """(468, 3) landmarks in any pixels as seen from the front, in face units: the rigid fit of the head undone."""
     head = fit_head(landmarks[None])
@@ -169,6 +185,10 @@ def _write(subjects: Mapping[Subject, _Subject], target: Path) -> str:
                 "shape": mean.reshape(-1),
             }
         )
+    return _store(rows, target)
+
+
+def _store(rows: Sequence[Mapping[str, object]], target: Path) -> str:
     with AtomicFile(target) as file:
         pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), file, compression="zstd")
     assert file.written is not None

@@ -3,7 +3,8 @@
 Most runs have one phase: each shard goes from its files to its pairs. Where something must be known of all faces before one
 is rendered (who is tracked, what a subject's neutral face is), the run analyzes first, reduces on the driver, and renders then;
 the digests of what the reduction found become parts of the plan's fingerprint, under which the pairs are committed. A run that
-is given the faces of another (`faces`) starts with the reduction.
+is given the faces of another (`faces`) starts with the reduction. Rows that were withdrawn from a run stay so, whether the
+manifest that is given still names them or not.
 """
 
 import hashlib
@@ -29,8 +30,10 @@ from normpipe.engine.work import Executor
 from normpipe.errors import IncompatibleRunError, UsageError
 from normpipe.shards.atomic import AtomicFile
 from normpipe.shards.commits import JOURNAL_FOLDER
+from normpipe.shards.withdrawn import withdrawn_rows
 from normpipe.sources.manifest import ManifestSource, StoredManifest, store_manifest
 from normpipe.sources.root import Root, is_remote
+from normpipe.sources.withdrawn import laid_beside
 from normpipe.stages.environment import environment
 from normpipe.stages.faces_table import FacesTable
 from normpipe.stages.pairs_task import AnalyzeTask, PairsTask
@@ -99,7 +102,7 @@ def plan_pairs(
 
     Raises:
         UsageError: the manifest has problems or no rows, `out` is ROOT or `faces`, or the identity photo cannot be read.
-        IncompatibleRunError: `faces` does not fit.
+        IncompatibleRunError: `faces` does not fit, or a withdrawal from `out` was interrupted.
         NormpipeError: a model is missing.
     """
     folder = root.local_path(".")
@@ -109,17 +112,33 @@ def plan_pairs(
         raise UsageError("--faces is OUT itself; name another OUT")
     surroundings = environment(pipeline)
     scratch = _Scratch()
+    withdrawn = withdrawn_rows(out)
     stored = store_manifest(manifest, scratch.folder / MANIFEST_FILE, pipeline.limit)
+    if withdrawn:
+        stored = _without(stored, out, withdrawn, scratch, pipeline.limit)
     identity = _identity_sha256(pipeline.normalize.identity)  # first: that it cannot be read is said here
     models = fingerprints_of(build(pipeline))
     fingerprint = _fingerprint(pipeline, identity, models, stored.sha256, surroundings)
     plan = Plan(stored.rows, pipeline.shard_size, fingerprint, producer=f"normpipe {__version__}")
-    task = PairsTask(out.absolute(), _absolute(root), pipeline, surroundings, models, build)
+    task = PairsTask(out.absolute(), _absolute(root), pipeline, surroundings, models, build, withdrawn)
     reduced = {}
     if faces is not None:
         task.faces, theirs = finished_faces(faces, fingerprint, pipeline)
         reduced = {name: value for name, value in theirs.fingerprint.parts.items() if name == TRACKS_PART}
     return PairsRun(plan, task, stored, scratch, reduced)
+
+
+def _without(
+    stored: StoredManifest, out: Path, withdrawn: frozenset[int], scratch: _Scratch, limit: int | None
+) -> StoredManifest:
+    """The manifest as the run has it since rows were withdrawn."""
+    known = out / MANIFEST_FILE
+    if not known.is_file():
+        raise IncompatibleRunError(
+            f"{out.name}: people were withdrawn from this run and its {MANIFEST_FILE} is gone, so it is not known which rows "
+            "theirs were; choose another OUT, and leave them out of the manifest"
+        )
+    return laid_beside(stored, known, withdrawn, scratch.folder / f"withdrawn-{MANIFEST_FILE}", limited=limit is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +220,8 @@ def _settle_plan(run: PairsRun) -> None:
     out, plan = run.task.out, run.plan
     found = read_plan(out)
     journals = [Journal(out, plan.fingerprint.digest, folder) for folder in (JOURNAL_FOLDER, ANALYZE_JOURNAL)]
-    begun = not all(journal.is_empty() for journal in journals)
+    # What was withdrawn stays so, also where nothing else is left to bind the run.
+    begun = bool(run.task.withdrawn) or not all(journal.is_empty() for journal in journals)
     if begun and found is None:
         raise IncompatibleRunError(f"{out.name}: holds shards of a run whose plan.json is gone; choose another OUT")
     # A plan under which nothing was committed, say because a model was missing, binds nobody.
@@ -218,7 +238,7 @@ def _settle_plan(run: PairsRun) -> None:
 def _analyze(run: PairsRun, directions: Directions) -> RunSummary:
     """The first of two phases: all faces of all frames."""
     task = run.task
-    analyze = AnalyzeTask(task.out, task.root, task.pipeline, task.environment, task.fingerprints, task.build)
+    analyze = AnalyzeTask(task.out, task.root, task.pipeline, task.environment, task.fingerprints, task.build, task.withdrawn)
     return _execute(analyze, _analysis_plan(run), directions, (ANALYSIS_FOLDER,), phase="analyze")
 
 

@@ -28,7 +28,7 @@ class AnalyzeTask(StageTask):
         """Write one part."""
         clock = StageClock()
         flow = _flow(self, clock, advance)
-        local = {row - shard.start: reason for row, reason in excluded.items()}
+        local = {row - shard.start: reason for row, reason in self.untouched(shard, excluded).items()}
         stages = partial(analyze_stages, flow=flow, excluded=local)
         return write_parts(self, shard, {ANALYSIS_FOLDER: FACES_SCHEMA}, stages, clock, advance)
 
@@ -66,6 +66,7 @@ class PairsTask(StageTask):
         clock = StageClock()
         flow = _flow(self, clock, advance)
         tables = {FACES_FOLDER: FACES_SCHEMA, SHARDS_FOLDER: PAIRS_SCHEMA}
+        excluded = self.untouched(shard, excluded)
         untouchable = self._untouchable(shard.start, shard.stop)
         settled = Counter(reason for row, reason in untouchable.items() if row not in excluded)
         stages = partial(self._stages, flow=flow, start=shard.start, excluded={**untouchable, **excluded})

@@ -58,6 +58,7 @@ class StageTask:
         environment: What the plan says of the environment; a worker that differs refuses.
         fingerprints: What the plan says of the models, see `fingerprints_of`; a worker that finds others refuses.
         build: Makes the models on the worker.
+        withdrawn: Manifest rows whose people have withdrawn consent; they are not touched.
     """
 
     out: Path
@@ -66,6 +67,7 @@ class StageTask:
     environment: dict[str, str]
     fingerprints: dict[str, str]
     build: Callable[[Pipeline], Models] = build_models
+    withdrawn: frozenset[int] = frozenset()
     _models: Models | None = field(default=None, init=False, repr=False)
 
     def prepare(self) -> None:
@@ -93,6 +95,11 @@ class StageTask:
         """The models of this process."""
         assert self._models is not None, "prepare comes first"
         return self._models
+
+    def untouched(self, shard: Shard, excluded: Mapping[int, Reason]) -> dict[int, Reason]:
+        """Rows of a shard that fail without being looked at: the excluded ones and those that were withdrawn."""
+        withdrawn = self.withdrawn.intersection(range(shard.start, shard.stop))
+        return {**excluded, **dict.fromkeys(sorted(withdrawn), Reason.WITHDRAWN)}
 
     def manifest(self, start: int, stop: int) -> pa.Table:
         """Rows of the run's copy of the manifest."""

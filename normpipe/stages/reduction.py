@@ -22,8 +22,9 @@ from normpipe.stages.tracks import write_tracks
 TRACKS_PART = "reduced.tracks"
 NEUTRALS_PART = "reduced.neutrals"
 
+NOTE_FILE = "reduced.json"
+
 _PREFIX = "reduced."
-_NOTE_FILE = "reduced.json"
 
 
 def reduce_faces(faces: FacesTable, plan: Plan, out: Path, pipeline: Pipeline, note: Callable[[str], None]) -> dict[str, str]:
@@ -41,7 +42,7 @@ def reduce_faces(faces: FacesTable, plan: Plan, out: Path, pipeline: Pipeline, n
     """
     if not (faces.tracked or pipeline.normalize.own_neutral):
         return {}
-    source = hashlib.sha256(f"{plan.fingerprint.digest} {faces.digest}".encode()).hexdigest()
+    source = _source(plan, faces.digest)
     known = _noted(out, source)
     if known is not None and _is_there(faces, out, pipeline):
         return known
@@ -53,8 +54,21 @@ def reduce_faces(faces: FacesTable, plan: Plan, out: Path, pipeline: Pipeline, n
         note("estimating the subjects' neutral faces")
         by_labels = pipeline.normalize.neutral_labels
         parts[NEUTRALS_PART] = write_neutrals(faces, out / MANIFEST_FILE, out / NEUTRALS_FILE, by_labels=by_labels)
-    write_bytes(out / _NOTE_FILE, (json.dumps({"source": source, "parts": parts}, indent=2) + "\n").encode())
+    write_note(out, plan, faces.digest, parts)
     return parts
+
+
+def write_note(out: Path, plan: Plan, digest: str, parts: dict[str, str]) -> None:
+    """Say what was found, and from which faces.
+
+    Args:
+        out: The run's folder.
+        plan: The plan before anything was reduced.
+        digest: Of the faces.
+        parts: What the fingerprint gained.
+    """
+    document = {"source": _source(plan, digest), "parts": parts}
+    write_bytes(out / NOTE_FILE, (json.dumps(document, indent=2) + "\n").encode())
 
 
 def with_parts(plan: Plan, parts: dict[str, str]) -> Plan:
@@ -68,9 +82,18 @@ def without_parts(plan: Plan) -> Plan:
     return replace(plan, fingerprint=Fingerprint(parts))
 
 
+def reduced_parts(plan: Plan) -> dict[str, str]:
+    """What a plan's fingerprint gained by reducing."""
+    return {name: value for name, value in plan.fingerprint.parts.items() if name.startswith(_PREFIX)}
+
+
+def _source(plan: Plan, digest: str) -> str:
+    return hashlib.sha256(f"{plan.fingerprint.digest} {digest}".encode()).hexdigest()
+
+
 def _noted(out: Path, source: str) -> dict[str, str] | None:
     try:
-        document = json.loads((out / _NOTE_FILE).read_bytes())
+        document = json.loads((out / NOTE_FILE).read_bytes())
         return {str(name): str(value) for name, value in document["parts"].items()} if document["source"] == source else None
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -1,5 +1,7 @@
 """A planted loss is found and named; where there is none, none is found."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -31,6 +33,7 @@ def table(failing=0.0, seed=0):
         measures=measures,
         groups={"split": group, "subject": people},
         crowded=0,
+        withdrawn=np.zeros(rows, np.bool_),
     )
 
 
@@ -94,3 +97,13 @@ def test_a_quality_that_matters_correlates():
     result = losses(rows, np.ones(len(rows), np.float32), np.ones(len(rows), np.float32), residual, Bootstrap(draws=50))
     assert result.by_quality["eye_distance"].rank_correlation.value < -0.95
     assert abs(result.by_quality["sharpness"].rank_correlation.value) < 0.3
+
+
+def test_rows_of_people_who_withdrew_are_no_failures_of_any_group():
+    rows = table()
+    group, gone = rows.groups["split"], np.arange(len(rows)) % 3 == 0
+    lost = replace(rows, ok=rows.ok & ~gone, groups={"split": np.where(gone, UNKNOWN, group)})
+    assert {one.name for one in found(lost)[0]["failures", "split"].drift.groups} == {"dark", "light", "not given"}
+    by_group, _ = found(replace(lost, withdrawn=gone))
+    assert {one.name for one in by_group["failures", "split"].drift.groups} == {"dark", "light"}
+    assert not by_group["failures", "split"].losing

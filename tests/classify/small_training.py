@@ -81,7 +81,7 @@ def training(data: Path, protocol: Path, **keys: object) -> ClassifierTraining:
         "data": [str(data)],
         "protocol": str(protocol),
         "size": 16,
-        "network": {"kind": "norface", "backbone": {"kind": "convnet", "patch": 2, "widths": [8, 8]}, "experts": 2},
+        "network": {"kind": "norface", "backbone": {"kind": "convnet", "patch": 2, "widths": [8, 8], "cells": 1}, "experts": 2},
         "batch": 8,
         "epochs": 2,
         "learning_rate": 0.01,

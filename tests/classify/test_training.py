@@ -26,7 +26,7 @@ from normpipe.classify.scores import Judged, evaluate  # isort: skip
 
 AU = {"task": "au", "labels": ["AU06", "AU12"]}
 LNL = {"kind": "lnl", "patch": 1, "widths": [4, 4], "grid": 2, "region_width": 4, "region_dim": 4}
-CONVNET = {"kind": "convnet", "patch": 2, "widths": [8, 8]}
+CONVNET = {"kind": "convnet", "patch": 2, "widths": [8, 8], "cells": 1}
 
 
 @pytest.fixture(scope="module")
