@@ -135,7 +135,7 @@ def check_terms(found: Mapping[str | None, Terms | None], include: Include) -> N
 
 
 def _load(path: Path) -> Terms:
-    return load_document(Terms, path, (), "file of terms")
+    return load_document(Terms, path, (), "file of terms", "docs/release.md")
 
 
 def _word(name: str) -> str:
