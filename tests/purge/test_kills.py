@@ -1,6 +1,7 @@
 """A withdrawal that is killed at any step: nobody reads what is half done, and the same command ends as if nothing had been."""
 
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -68,10 +69,15 @@ def killed(out, after):
     return bomb.burst
 
 
+def recorded(out):
+    """What the record says, but for how much was searched: the log of a withdrawal that was killed is longer."""
+    return re.sub(r'"(bytes|files|values)": \d+', r'"\1": 0', (out / "purged.json").read_text())
+
+
 def check_finished(out, whole, manifest):
     assert bytes_of(out) == bytes_of(whole)
     assert traces(out, GONE) == []
-    assert (out / "purged.json").read_text() == (whole / "purged.json").read_text()
+    assert recorded(out) == recorded(whole)
     assert not (out / PURGING_FILE).exists()
     assert run(manifest, out, *SETTINGS).complete
     assert bytes_of(out) == bytes_of(whole)
