@@ -316,7 +316,7 @@ def settled(s3):
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.timeout(600)
 def test_a_push_to_s3_that_is_killed_five_times_sends_nothing_complete_twice(tmp_path, s3, seed):
-    release, place, dice = write_release(tmp_path / "large", data=(20 * MIB,) * 4 + (3000,)), S3Place(s3), random.Random(seed)
+    release, place, dice = write_release(tmp_path / "large", data=(20 * MIB,) * 10 + (3000,)), S3Place(s3), random.Random(seed)
     expected = contents(release)
     command = [sys.executable, "-m", "normpipe", "release", "push", str(release), place.url, "--jobs", "2"]
     complete = []  # how much had been answered by then, the objects, the parts
@@ -324,7 +324,7 @@ def test_a_push_to_s3_that_is_killed_five_times_sends_nothing_complete_twice(tmp
         start, more = len(s3.writes()), dice.randint(1, 3)
         process = subprocess.Popen(command, env={**os.environ}, stderr=subprocess.DEVNULL)
         wait_for(lambda: len(s3.writes()) >= start + more or process.poll() is not None)  # noqa: B023 - within the turn
-        time.sleep(dice.uniform(0, 0.1))  # into the middle of something
+        time.sleep(dice.uniform(0, 0.05))  # into the middle of something
         process.kill()
         process.wait()
         settled(s3)
