@@ -177,6 +177,7 @@ def nannied(case):
         return client.scheduler_info(n_workers=-1)["workers"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("options", "code", "told"),
     [

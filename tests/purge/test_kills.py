@@ -92,6 +92,7 @@ def test_the_same_command_goes_on(finished, whole, manifest, tmp_path, after):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_same_command_goes_on_from_every_fourth_step(finished, whole, manifest, tmp_path):
     after = 0
     while True:
