@@ -5,12 +5,12 @@ Importing everything would cost seconds before the first line of `--help`; hence
 
 import os
 import sys
-from importlib import import_module
 from pathlib import PurePath
 
 import click
 
 from normpipe import __version__
+from normpipe.cli.lazy import lazy_group
 from normpipe.errors import NormpipeError
 
 _COMMANDS = {
@@ -30,20 +30,7 @@ _COMMANDS = {
 }
 
 
-class _Group(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        target = _COMMANDS.get(cmd_name)
-        if target is None:
-            return None
-        module, attribute = target.split(":")
-        command: click.Command = getattr(import_module(module), attribute)
-        return command
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=lazy_group(_COMMANDS), context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="normpipe")
 def cli() -> None:
     """Render every face of a dataset again: same expression, one identity, one pose, one background."""

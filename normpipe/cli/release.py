@@ -1,8 +1,8 @@
 """`normpipe release`: runs become releases, releases are verified and compared. A command is imported when it is called."""
 
-from importlib import import_module
-
 import click
+
+from normpipe.cli.lazy import lazy_group
 
 _COMMANDS = {
     "build": "normpipe.cli.release_build:build",
@@ -15,19 +15,6 @@ _COMMANDS = {
 }
 
 
-class _Group(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click dictates the signature
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        target = _COMMANDS.get(cmd_name)
-        if target is None:
-            return None
-        module, attribute = target.split(":")
-        command: click.Command = getattr(import_module(module), attribute)
-        return command
-
-
-@click.group(cls=_Group)
+@click.group(cls=lazy_group(_COMMANDS))
 def release() -> None:
     """Releases: data sets that others load, verify and trust."""
