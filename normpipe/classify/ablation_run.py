@@ -32,9 +32,9 @@ from normpipe.classify.session import Means, train_classifiers
 from normpipe.engine.fingerprint import Fingerprint
 from normpipe.engine.lock import locked
 from normpipe.engine.threads import limit_libraries
-from normpipe.errors import IncompatibleRunError, UsageError
+from normpipe.errors import UsageError
 from normpipe.shards.atomic import remove_leftovers, write_bytes
-from normpipe.training.begun import begin, begun
+from normpipe.training.begun import begin, refuse_another
 
 ABLATION_FILE = "ablation.json"
 TABLES_FILE = "ablation.md"
@@ -142,12 +142,7 @@ def _fit_floors(material: Material, folders: dict[Arm, Path], means: Means) -> N
     with ExitStack() as stack:
         for arm, folder in folders.items():
             fingerprint = Fingerprint(material.fingerprint(arm) | {"arm": arm.value})
-            noted = begun(folder / FLOOR_FILE)
-            if noted is not None and noted.parts != fingerprint.parts:
-                raise IncompatibleRunError(
-                    f"{folder.name}: was begun otherwise: {'; '.join(noted.differences(fingerprint))}; change that back, "
-                    "or choose another OUT"
-                )
+            refuse_another(folder / FLOOR_FILE, fingerprint, f"{folder.name}:")
             stack.enter_context(locked(folder, means.takeover))
             remove_leftovers(folder)
             begin(folder / FLOOR_FILE, fingerprint)

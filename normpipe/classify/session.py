@@ -43,9 +43,8 @@ from normpipe.classify.training import AVERAGES_FOLDER, Lesson, train
 from normpipe.engine.fingerprint import Fingerprint, flatten
 from normpipe.engine.lock import locked
 from normpipe.engine.threads import limit_libraries
-from normpipe.errors import IncompatibleRunError
 from normpipe.shards.atomic import remove_leftovers, write_bytes
-from normpipe.training.begun import begin, begun
+from normpipe.training.begun import begin, refuse_another
 from normpipe.training.checkpoints import CHECKPOINTS_FOLDER
 
 TRAINING_FILE = "training.json"
@@ -125,12 +124,7 @@ class _Session:
             IncompatibleRunError: it was begun with something else; the message names what.
         """
         file = self._out / TRAINING_FILE
-        noted = begun(file)
-        if noted is not None and noted.parts != self._fingerprint.parts:
-            raise IncompatibleRunError(
-                f"{self._out.name}: was begun otherwise: {'; '.join(noted.differences(self._fingerprint))}; change that back, "
-                "or choose another OUT"
-            )
+        refuse_another(file, self._fingerprint, f"{self._out.name}:")
         if self._ranks.main:
             remove_leftovers(self._out)
             begin(file, self._fingerprint)

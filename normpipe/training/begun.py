@@ -27,3 +27,16 @@ def begun(file: Path) -> Fingerprint | None:
         return None
     except (OSError, ValueError) as error:
         raise IncompatibleRunError(f"{file.parent.name}/{file.name}: damaged; choose another OUT") from error
+
+
+def refuse_another(file: Path, fingerprint: Fingerprint, named: str) -> None:
+    """Make sure that nothing else was begun, in the folder that messages call `named`.
+
+    Raises:
+        IncompatibleRunError: something else was; the message names what. Or the file is damaged.
+    """
+    noted = begun(file)
+    if noted is not None and noted.parts != fingerprint.parts:
+        raise IncompatibleRunError(
+            f"{named} was begun otherwise: {'; '.join(noted.differences(fingerprint))}; change that back, or choose another OUT"
+        )

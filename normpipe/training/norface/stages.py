@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from normpipe.engine.fingerprint import Fingerprint, flatten
-from normpipe.errors import IncompatibleRunError
-from normpipe.training.begun import begun
+from normpipe.training.begun import refuse_another
 from normpipe.training.norface.build import Part
 from normpipe.training.norface.config import Training
 
@@ -60,9 +59,4 @@ def refuse_others(out: Path, stages: Mapping[str, Fingerprint]) -> None:
         IncompatibleRunError: one was; the message names the keys.
     """
     for name, fingerprint in stages.items():
-        noted = begun(out / name / STAGE_FILE)
-        if noted is not None and noted.parts != fingerprint.parts:
-            raise IncompatibleRunError(
-                f"{out.name}: its stage {name} was begun otherwise: {'; '.join(noted.differences(fingerprint))}; "
-                "change that back, or choose another OUT"
-            )
+        refuse_another(out / name / STAGE_FILE, fingerprint, f"{out.name}: its stage {name}")
