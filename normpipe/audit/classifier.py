@@ -21,9 +21,6 @@ from normpipe.audit.groups import UNKNOWN, Doubles, Floats, Groups, Indices, Mas
 from normpipe.audit.intervals import Bootstrap, Statistic, measured
 
 COMPONENTS = 250
-STRENGTH = 0.003
-"""Of logistic regression: the inverse of its penalty."""
-
 ORIGINAL, NORMALIZED, BOTH, TWICE = "original", "normalized", "both", "original_twice"
 _ARMS = {
     ORIGINAL: (ORIGINAL,),
@@ -168,9 +165,14 @@ def predictions(
             for arm, names in arms.items():
                 joined = np.concatenate([reduced[name] for name in names], axis=1)
                 joined = StandardScaler().fit(joined[train]).transform(joined)
-                model = LogisticRegression(C=STRENGTH, class_weight="balanced", max_iter=500).fit(joined[train], labels[train])
+                model = plain_model().fit(joined[train], labels[train])
                 predicted[arm][~train] = model.predict(joined[~train])
     return predicted
+
+
+def plain_model() -> LogisticRegression:
+    """The linear part of the plain classifier, not fitted."""
+    return LogisticRegression(C=0.003, class_weight="balanced", max_iter=500)
 
 
 def judged(

@@ -48,7 +48,8 @@ def ablation_document(ablation: Ablation, material: Material, out: Path) -> Docu
     rows = np.concatenate([fold.test for fold in folds])
     names = np.repeat([fold.name for fold in folds], [len(fold.test) for fold in folds])
     judged = Judged(material.truth.taken(rows), material.units[rows], folds=names)
-    first = next(iter(ablation.variants.values())).training
+    variant = next(iter(ablation.variants.values()))
+    first = variant.training
     bootstrap = Bootstrap(draws=first.draws, seed=first.seed) if first.draws else None
     said = {
         name: [_said(out / cell_name(name, seed), material) for seed in variant.trainings]
@@ -64,7 +65,7 @@ def ablation_document(ablation: Ablation, material: Material, out: Path) -> Docu
         "labels": list(material.protocol.space.names),
         "metric": material.protocol.metric.value,
         "left_out": {reason.value: count for reason, count in material.shards.left_out.items()},
-        "seeds": list(next(iter(ablation.variants.values())).trainings),
+        "seeds": list(variant.trainings),
         "draws": first.draws,
         "rows": at(whole, "rows"),
         "people": at(whole, "people"),
@@ -141,7 +142,7 @@ def _curve(places: Sequence[Path], epochs: int) -> list[Json]:
 
 
 def _mean_usage(usages: Sequence[Json]) -> Json:
-    """Mean share of each expert, by mixture; and how uneven single trainings were."""
+    """Mean share of each expert, by mixture."""
     names = list(usages[0]) if usages and isinstance(usages[0], dict) else []
     return {name: rounded(document(_mean([items(usage, name) for usage in usages]))) for name in names}
 

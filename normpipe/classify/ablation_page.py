@@ -46,12 +46,13 @@ def tables(ablation: Document) -> str:
     return "\n".join(lines) + "\n"
 
 
-def number(score: Json) -> str:
-    """A figure with its interval."""
+def number(score: Json, sign: str = "") -> str:
+    """A figure with its interval; with the sign "+" always one before it."""
     value, low, high = (at(score, key) for key in ("value", "low", "high"))
     if not isinstance(value, int | float):
         return "-"
-    return f"{value:.3f}" + (f" [{low:.3f}, {high:.3f}]" if isinstance(low, float) and isinstance(high, float) else "")
+    extent = f" [{low:{sign}.3f}, {high:{sign}.3f}]" if isinstance(low, float) and isinstance(high, float) else ""
+    return f"{value:{sign}.3f}{extent}"
 
 
 def word(metric: str) -> str:
@@ -93,14 +94,7 @@ def _differences(ablation: Document, metric: str) -> Iterator[str]:
         chances = [at(contrast, "p", metric), at(contrast, "holm")]
         shown = [f"{chance:.3f}" if isinstance(chance, float) else "-" for chance in chances]
         names = [str(at(contrast, key)) for key in ("variant", "minus")]
-        yield _line([*names, _signed(at(contrast, "scores", metric, "overall")), *shown])
-
-
-def _signed(score: Json) -> str:
-    value, low, high = (at(score, key) for key in ("value", "low", "high"))
-    if not isinstance(value, int | float):
-        return "-"
-    return f"{value:+.3f}" + (f" [{low:+.3f}, {high:+.3f}]" if isinstance(low, float) and isinstance(high, float) else "")
+        yield _line([*names, number(at(contrast, "scores", metric, "overall"), sign="+"), *shown])
 
 
 def _labels(ablation: Document, metric: str) -> Iterator[str]:

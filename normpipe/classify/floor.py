@@ -9,11 +9,11 @@ joined by putting their components side by side.
 from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from normpipe.audit.classifier import COMPONENTS, STRENGTH
+from normpipe.audit.classifier import COMPONENTS, plain_model
 from normpipe.audit.components import fit_components
 from normpipe.audit.groups import Floats, Groups, Indices, sampled_rows
 from normpipe.audit.hog import HOG_SIDE, hog_features
@@ -91,7 +91,7 @@ def _fitted(task: Task, learnt: Floats, truth: Targets, sides: dict[str, Floats]
     found = {side: np.zeros((len(values), truth.values.shape[1]), np.float32) for side, values in sides.items()}
     if task is Task.EMOTION:
         known = truth.known.all(axis=1)
-        model = _logistic().fit(learnt[known], truth.values[known].argmax(axis=1), truth.weights[known])
+        model = plain_model().fit(learnt[known], truth.values[known].argmax(axis=1), truth.weights[known])
         for side, values in sides.items():
             found[side][:, model.classes_] = model.predict_proba(values)
         return found
@@ -102,7 +102,7 @@ def _fitted(task: Task, learnt: Floats, truth: Targets, sides: dict[str, Floats]
                 scores[:, number] = values_known[0] if len(values_known) else 0
             continue
         if task is Task.AU:
-            model = _logistic().fit(learnt[known], values_known > 0, weights)
+            model = plain_model().fit(learnt[known], values_known > 0, weights)
             for side, values in sides.items():
                 found[side][:, number] = model.predict_proba(values)[:, 1]
         else:
@@ -112,7 +112,3 @@ def _fitted(task: Task, learnt: Floats, truth: Targets, sides: dict[str, Floats]
             for side, values in sides.items():
                 found[side][:, number] = ridge.predict(values).clip(low, high)
     return found
-
-
-def _logistic() -> LogisticRegression:
-    return LogisticRegression(C=STRENGTH, class_weight="balanced", max_iter=500)

@@ -66,7 +66,8 @@ def ablate(
             from normpipe.classify.session import Means
 
             if listed:
-                click.echo("\n".join(pending(grid, out)), nl=bool(pending(grid, out)))
+                for cell in pending(grid, out):
+                    click.echo(cell)
                 return
             means = Means(device, lambda line: click.echo(line, err=True), takeover)
             found = compared(grid)  # before hours of training
