@@ -33,8 +33,9 @@ def push(*, folder: Path, url: str, revision: str | None, public: bool, check: b
 
     URL must be empty or hold the same release; what is there and right is not sent again, and nothing else is touched.
     """
+    from normpipe.address import shown
     from normpipe.release.push import push as push_release
-    from normpipe.release.remote import open_target, shown
+    from normpipe.release.remote import open_target
 
     try:
         with interruptible():

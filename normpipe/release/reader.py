@@ -10,6 +10,7 @@ from typing import BinaryIO, cast
 
 import fsspec
 
+from normpipe.address import shown
 from normpipe.errors import UsageError
 
 _BLOCK = 1 << 20
@@ -85,7 +86,7 @@ def open_release(url: str) -> ReleaseFolder:
     try:
         system, root = fsspec.core.url_to_fs(url)
     except (ValueError, ImportError) as error:
-        raise UsageError(f"{url}: cannot be opened; its protocol is unknown or needs a package ({error})") from error
+        raise UsageError(f"{shown(url)}: cannot be opened; its protocol is unknown or needs a package ({error})") from error
     return ReleaseFolder(system, root, "file" in system.protocol)
 
 

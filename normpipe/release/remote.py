@@ -127,16 +127,6 @@ def open_target(url: str, revision: str | None = None, *, public: bool = False) 
     return _fsspec(url, scheme[1])
 
 
-def shown(url: str) -> str:
-    """The address without what may be secret: user, password, and what follows a question mark or a number sign."""
-    scheme = _SCHEME.match(url)
-    if scheme is None:
-        return Path(url).name
-    place = re.split(r"[?#]", url[scheme.end() :], maxsplit=1)[0]
-    host, slash, path = place.partition("/")
-    return scheme[0] + host.rpartition("@")[2] + slash + path
-
-
 def _fsspec(url: str, scheme: str) -> Target:
     if scheme not in known_implementations:
         raise UsageError(f"URL: no file system is known for {scheme}://")

@@ -16,7 +16,7 @@ from fixtures.small_release import contents, write_release
 
 from normpipe.errors import ModelUnavailableError, NormpipeError, UsageError
 from normpipe.release.push import push
-from normpipe.release.remote import open_target, shown
+from normpipe.release.remote import open_target
 from normpipe.release.sums import SUMS_FILE
 
 pytest.importorskip("moto", reason="needs the dev dependency moto[server]")
@@ -265,19 +265,6 @@ def test_web_addresses_take_no_files(release):
 def test_the_release_is_no_place_to_push_it_to(release):
     with pytest.raises(UsageError, match="lies in the release itself"):
         push(release, open_target(str(release / "data")), jobs=1)
-
-
-@pytest.mark.parametrize(
-    ("url", "told"),
-    [
-        ("ftp://me:secret@127.0.0.1:9/x", "ftp://127.0.0.1:9/x"),
-        ("https://host/x?token=secret#secret", "https://host/x"),
-        ("s3://bucket/x", "s3://bucket/x"),
-        ("/home/secret/x", "x"),
-    ],
-)
-def test_addresses_are_told_without_what_is_secret_in_them(url, told):
-    assert shown(url) == told
 
 
 def test_a_place_that_cannot_be_reached_is_one_line_without_secrets(release, capsys, monkeypatch):
