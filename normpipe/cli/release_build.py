@@ -82,10 +82,11 @@ def build(
     jobs: int,
 ) -> None:
     """Make a release of one or several finished and audited runs."""
-    from normpipe.release.build import Request, build, check_request, check_target, release_date
+    from normpipe.release.build import build, check_request, check_target, release_date
     from normpipe.release.document import Options
     from normpipe.release.files import FILE_BYTES
     from normpipe.release.reader import open_release
+    from normpipe.release.request import Request
     from normpipe.release.runs import read_runs
     from normpipe.release.selection import datasets_of
     from normpipe.release.terms import Include, terms_of

@@ -10,11 +10,7 @@ import json
 import os
 import re
 import shutil
-import threading
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -25,34 +21,25 @@ from normpipe.release.audits import AUDIT_FOLDER, FIGURES_FOLDER, audit_path, fi
 from normpipe.release.card import CARD_FILE, SHEET_PATH, card_text, shows_pictures
 from normpipe.release.compare import compare
 from normpipe.release.croissant import CROISSANT_FILE, croissant_bytes
-from normpipe.release.digests import split_digest
 from normpipe.release.document import (
     DATE_PATTERN,
     NAME_PATTERN,
     VERSION_PATTERN,
-    Options,
-    ReleasedAudit,
     ReleaseDocument,
-    ReleasedRun,
-    ReleasedSource,
-    ReleasedSplit,
-    Withdrawn,
-    parse_release,
-    release_bytes,
     write_release,
 )
 from normpipe.release.figures import audit_figures
-from normpipe.release.files import DATA_FOLDER, DataFile, Source, WrittenFile, plan_files, split_rows, write_file
-from normpipe.release.gates import OVERRIDE_AUDIT, opened_gates
-from normpipe.release.keys import Names
+from normpipe.release.files import DATA_FOLDER, DataFile, Source, WrittenFile, plan_files, write_file
+from normpipe.release.gates import opened_gates
 from normpipe.release.licence import LICENCE_FILE, licence_text
+from normpipe.release.parallel import Halt, in_parallel
 from normpipe.release.reader import ReleaseFolder, open_release
+from normpipe.release.request import Request, described
 from normpipe.release.runs import SourceRun, check_parts
 from normpipe.release.schema import pictures, release_schema
-from normpipe.release.selection import Limits, Selection, Withdrawals, select
+from normpipe.release.selection import Limits, Selection, select
 from normpipe.release.sheet import draw_sheet
 from normpipe.release.sums import SUMS_FILE, sums_bytes
-from normpipe.release.terms import Terms
 from normpipe.shards.atomic import remove_leftovers, sha256_of, write_bytes
 
 Note = Callable[[str], None]
@@ -61,31 +48,6 @@ Note = Callable[[str], None]
 _NOTES = ".notes"
 _BUILD_FILE = "build.json"
 _ROOM = 1.05
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is to be built.
-
-    Attributes:
-        name: Of the release.
-        version: Three numbers.
-        date: YYYY-MM-DD.
-        options: All else that decides about bytes.
-        names: Pseudonyms.
-        terms: Of each dataset of the runs.
-        withdrawals: Who and what stays out.
-        previous: The release before, for the change log and the version rule.
-    """
-
-    name: str
-    version: str
-    date: str
-    options: Options
-    names: Names
-    terms: Mapping[str | None, Terms | None]
-    withdrawals: Withdrawals
-    previous: ReleaseFolder | None = None
 
 
 def release_date(given: str | None) -> str:
@@ -171,7 +133,7 @@ def build(
         check_parts(runs, jobs)
         _begin(draft, runs, request)
         written = _write_files(source, files, draft, jobs, note)
-        document = _document(runs, selection, request, overrides, written)
+        document = described(runs, selection, request, overrides, written)
         if request.previous is not None:
             document = _with_changes(draft, document, request.previous)
         _describe(draft, runs, document)
@@ -216,76 +178,15 @@ def _begin(draft: Path, runs: Sequence[SourceRun], request: Request) -> None:
 
 def _write_files(source: Source, files: Sequence[DataFile], draft: Path, jobs: int, note: Note) -> list[WrittenFile]:
     """Write all data files, several at once; the first error, or an interruption, ends the others at their next file."""
-    stop = threading.Event()
+    halt = Halt()
 
-    def write(file: DataFile) -> WrittenFile | None:
-        if stop.is_set():
-            return None
+    def write(file: DataFile) -> WrittenFile:
+        halt.check()
         done = write_file(source, file, draft, draft / _NOTES)
         note(f"{file.path}: {done.entry.rows} rows, {done.entry.size / 1e6:.1f} MB")
         return done
 
-    with ThreadPoolExecutor(jobs) as threads:
-        try:
-            written = list(threads.map(write, files))
-        except BaseException:
-            stop.set()
-            raise
-    return [each for each in written if each is not None]
-
-
-def _document(
-    runs: Sequence[SourceRun],
-    selection: Selection,
-    request: Request,
-    overrides: Sequence[str],
-    written: Sequence[WrittenFile],
-) -> ReleaseDocument:
-    options = request.options
-    labels: dict[str, Counter[str]] = {}
-    for file in written:
-        for name, counts in file.labels.items():
-            labels.setdefault(name, Counter()).update(counts)
-    by_split = {
-        split: [file for file in written if file.entry.path.startswith(f"{DATA_FOLDER}/{split}-")] for split in selection.splits
-    }
-    made = ReleaseDocument(
-        name=request.name,
-        version=request.version,
-        date=request.date,
-        producer=f"normpipe {__version__}",
-        include=options.include,
-        key_check=request.names.check,
-        sources=tuple(
-            ReleasedSource(name=name, terms=request.terms.get(name), run=_run(run), audit=_audit(run, overrides))
-            for run, datasets in zip(runs, selection.datasets, strict=True)
-            for name in datasets
-        ),
-        command=_command(runs, request),
-        options=options,
-        columns=tuple(release_schema(options.include, options.ids == "plain").names),
-        labels={name: dict(sorted(counts.items())) for name, counts in sorted(labels.items())},
-        splits={
-            split: ReleasedSplit(
-                rows=sum(file.entry.rows for file in files),
-                subjects=len(selection.subjects[split]),
-                files=tuple(file.entry for file in files),
-            )
-            for split, files in by_split.items()
-        },
-        subjects_in_several_splits=selection.shared_subjects,
-        exclusions=selection.exclusions,
-        content={
-            split: split_digest(row for file in files for row in split_rows(file.digests)) for split, files in by_split.items()
-        },
-        overrides=tuple(overrides),
-        withdrawn=Withdrawn(
-            rows=selection.withdrawn_rows,
-            subjects=tuple(sorted(request.withdrawals.subjects)),
-            samples=tuple(sorted(request.withdrawals.samples)),
-        ),
-    )
-    return parse_release(release_bytes(made), request.name)  # what others will read of it: keys sorted, numbers rounded
+    return in_parallel(write, files, jobs, halt)
 
 
 def _with_changes(draft: Path, document: ReleaseDocument, previous: ReleaseFolder) -> ReleaseDocument:
@@ -303,47 +204,6 @@ def _with_changes(draft: Path, document: ReleaseDocument, previous: ReleaseFolde
         )
     log = "\n".join(part for part in (found.log_line(document.date), document.options.changes) if part)
     return document.model_copy(update={"options": document.options.model_copy(update={"changes": log})})
-
-
-def _run(run: SourceRun) -> ReleasedRun:
-    return ReleasedRun(
-        number=run.number,
-        producer=run.plan.producer,
-        fingerprint=run.plan.fingerprint.digest,
-        fingerprint_parts=dict(sorted(run.plan.fingerprint.parts.items())),
-        rows=run.rows,
-        ok=run.ok,
-        failed=run.failed,
-        complete=run.complete,
-    )
-
-
-def _audit(run: SourceRun, overrides: Sequence[str]) -> ReleasedAudit | None:
-    """What is known of a run's audit; one of other pictures says nothing of these."""
-    if run.audit is None or not run.audited:
-        return None
-    passed = run.audit["passed"]
-    gates = passed_on(run.audit)["gates"]
-    return ReleasedAudit(
-        path=audit_path(run.number),
-        passed=passed if isinstance(passed, bool) else None,
-        gates=tuple(dict(each) for each in gates if isinstance(each, dict)) if isinstance(gates, list) else (),
-        overridden=OVERRIDE_AUDIT in overrides,
-    )
-
-
-def _command(runs: Sequence[SourceRun], request: Request) -> str:
-    """The command that was given, with words in the place of paths."""
-    options = request.options
-    words = ["normpipe release build", *(f"RUN-{run.number}" for run in runs), "-o RELEASE"]
-    words += [f"--name {request.name}", f"--version {request.version}", f"--include {options.include.value}"]
-    words.append("--plain-ids" if options.ids == "plain" else "--key-file FILE")
-    words += [f"--min {name}={limit:g}" for name, limit in options.minimum.items()]
-    words += [f"--max {name}={limit:g}" for name, limit in options.maximum.items()]
-    if request.withdrawals.subjects or request.withdrawals.samples:
-        words.append("--exclude FILE")
-    words += [f"--date {request.date}", *options.allowed]
-    return " ".join(words)
 
 
 def _describe(draft: Path, runs: Sequence[SourceRun], document: ReleaseDocument) -> None:

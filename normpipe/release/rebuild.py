@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from normpipe.errors import UsageError
-from normpipe.release.build import Request, build
+from normpipe.release.build import build
 from normpipe.release.document import ReleaseDocument
 from normpipe.release.keys import Names
+from normpipe.release.request import Request
 from normpipe.release.runs import SourceRun
 from normpipe.release.selection import Withdrawals
 from normpipe.release.sums import read_sums

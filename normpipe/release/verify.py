@@ -8,7 +8,6 @@ the sums (kept apart) says who wrote them.
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from normpipe import __version__
@@ -21,6 +20,7 @@ from normpipe.release.data_check import FoundRows, check_rows
 from normpipe.release.digests import split_digest
 from normpipe.release.document import RELEASE_FILE, ReleasedFile, ReleaseDocument, parse_release
 from normpipe.release.licence import LICENCE_FILE, licence_text
+from normpipe.release.parallel import Halt, in_parallel
 from normpipe.release.reader import Read, ReleaseFolder
 from normpipe.release.sums import SIGNATURE_FILE, SUMS_FILE, parse_sums
 
@@ -115,7 +115,11 @@ def _check_data(
     verdict: Verdict,
     note: Callable[[str], None],
 ) -> list[_Checked]:
-    def check(split: str, file: ReleasedFile) -> tuple[_Checked, list[str]]:
+    halt = Halt()
+
+    def check(each: tuple[str, ReleasedFile]) -> tuple[_Checked, list[str]]:
+        halt.check()
+        split, file = each
         problems: list[str] = []
         if file.path not in sizes:
             found = FoundRows() if file.path in sums else FoundRows([f"missing, {RELEASE_FILE} lists it"])
@@ -128,8 +132,7 @@ def _check_data(
         return _Checked(file, split, found), problems
 
     work = [(split, file) for split, found in document.ordered_splits for file in found.files]
-    with ThreadPoolExecutor(jobs) as threads:
-        done = list(threads.map(lambda each: check(*each), work))
+    done = in_parallel(check, work, jobs, halt)
     for checked, problems in done:
         verdict.problems += problems
         verdict.problems += [f"{checked.file.path}: {problem}" for problem in checked.rows.problems]
