@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from normpipe.audit.document import Document, at, embedding_names, figure_at, items
 from normpipe.audit.figures import Figure, NotMeasurable
-from normpipe.audit.losses import NUMBERED
+from normpipe.audit.groups import NUMBERED
 
 _VERDICTS = {
     "expression_kept": "Within a class, pictures differ as their sources do: expression, not a code of the label.",

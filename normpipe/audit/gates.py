@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from normpipe.audit.document import Document, at, embedding_names, figure, figure_at, items
 from normpipe.audit.figures import Figure, Json, NotMeasurable, Why
-from normpipe.audit.losses import NUMBERED
+from normpipe.audit.groups import NUMBERED
 from normpipe.config import Gates
 
 _NO_EMBEDDING = NotMeasurable(Why.NO_ROWS, "no face embedding was given: --identity")

@@ -11,6 +11,9 @@ Indices = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 Names = NDArray[np.str_]
 
+NUMBERED = {"subject": "person", "sequence": "clip"}
+"""Columns whose groups are numbered, not named: the same number in every chart."""
+
 UNKNOWN = ""
 """Stands in a name column for null: such a row belongs to no group."""
 

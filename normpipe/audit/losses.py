@@ -7,7 +7,7 @@ import numpy as np
 from normpipe.audit.drift import Association, Drift, Worse, association, by_group, corrected, ranges
 from normpipe.audit.expression import own_names
 from normpipe.audit.figures import NotMeasurable
-from normpipe.audit.groups import UNKNOWN, Floats, Names
+from normpipe.audit.groups import NUMBERED, UNKNOWN, Floats, Names
 from normpipe.audit.intervals import Bootstrap
 from normpipe.audit.table import RowTable
 
@@ -19,9 +19,6 @@ _RANGES = {
 _PROXIES = ("sharpness", "eye_distance", "inside_frame", "brightness")
 _SHOWN_GROUPS = 12
 _SUBJECT = "subject"
-
-NUMBERED = {_SUBJECT: "person", "sequence": "clip"}
-"""Columns whose groups are numbered, not named: the same number in every chart."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from normpipe.audit.document import Document, at, items
 from normpipe.audit.figures import Json
-from normpipe.audit.losses import NUMBERED
+from normpipe.audit.groups import NUMBERED
 from normpipe.records import LABEL_SCHEMA
 
 AUDIT_FOLDER = "audit"

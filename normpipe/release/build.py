@@ -1,6 +1,7 @@
 """`normpipe release build`: from finished runs to a folder that can be published.
 
-Whatever can be refused is refused before the first byte is written. All is written to RELEASE.part, which becomes RELEASE by
+Whatever a run's notes can refuse is refused before the first byte is written; a damaged part when its turn has come, so that it
+is read from the disk once. All is written to RELEASE.part, which becomes RELEASE by
 one renaming when it is whole: a build that was killed is never taken for a release, and the same command takes up its finished
 files.
 """
@@ -35,7 +36,7 @@ from normpipe.release.licence import LICENCE_FILE, licence_text
 from normpipe.release.parallel import Halt, in_parallel
 from normpipe.release.reader import ReleaseFolder, open_release
 from normpipe.release.request import Request, described
-from normpipe.release.runs import SourceRun, check_parts
+from normpipe.release.runs import PartChecks, SourceRun
 from normpipe.release.schema import pictures, release_schema
 from normpipe.release.selection import Limits, Selection, select
 from normpipe.release.sheet import draw_sheet
@@ -125,12 +126,12 @@ def build(
     selection = select(runs, Limits(options.minimum, options.maximum), request.withdrawals, request.names)
     if request.withdrawals.subjects or request.withdrawals.samples:
         note(f"taken out on request: {selection.withdrawn_rows} rows of {selection.withdrawn_names} of those listed")
-    source = Source(runs, selection, release_schema(options.include, options.ids == "plain"), request.names)
+    schema = release_schema(options.include, options.ids == "plain")
+    source = Source(runs, selection, schema, request.names, PartChecks(runs))
     files = plan_files(source, options.file_bytes)
     draft = target.with_name(f"{target.name}.part")
     try:
         _check_room(target, files, selection, runs)
-        check_parts(runs, jobs)
         _begin(draft, runs, request)
         written = _write_files(source, files, draft, jobs, note)
         document = described(runs, selection, request, overrides, written)

@@ -1,6 +1,9 @@
-"""Several files at a time: the first that fails ends the others at their next piece, and so does a signal."""
+"""Several files at a time, and of each its next rows while the last are written.
 
-from collections.abc import Callable, Iterable
+The first file that fails ends the others at their next piece, and so does a signal.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from threading import Event
 from typing import TypeVar
@@ -46,3 +49,18 @@ def in_parallel(work: Callable[[_T], _R], items: Iterable[_T], jobs: int, halt: 
             for future in futures:
                 future.cancel()
             raise
+
+
+def ahead(items: Iterator[_T]) -> Iterator[_T]:
+    """The same items, each made by another thread while the caller works on the one before."""
+    with ThreadPoolExecutor(1) as maker:
+        coming = maker.submit(_next, items)
+        while made := coming.result():
+            coming = maker.submit(_next, items)
+            yield made[0]
+
+
+def _next(items: Iterator[_T]) -> tuple[_T] | tuple[()]:
+    for item in items:
+        return (item,)
+    return ()

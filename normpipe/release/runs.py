@@ -3,7 +3,6 @@
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,17 +102,26 @@ def read_runs(folders: Sequence[Path]) -> list[SourceRun]:
     return runs
 
 
-def check_parts(runs: Sequence[SourceRun], jobs: int = 1) -> None:
-    """Make sure that the parts are those that the journals tell of: what is damaged must not become a release with good sums.
+class PartChecks:
+    """Makes sure that parts are those that the journals tell of: what is damaged must not become a release with good sums."""
 
-    Raises:
-        UsageError: a part is another.
-    """
-    work = [(run, record) for run in runs for record in run.records]
-    with ThreadPoolExecutor(jobs) as threads:
-        found = threads.map(lambda each: next(altered_files(each[0].out, [each[1]], {_SHARDS}), None), work)
-        for (run, _), file in zip(work, found, strict=True):
+    def __init__(self, runs: Sequence[SourceRun]) -> None:
+        self._runs = runs
+        self._parts = [run.parts for run in runs]
+        self._sound: set[tuple[int, int]] = set()
+
+    def check(self, run: int, part: int) -> Path:
+        """The part's path, its content read and hashed if that was not done before.
+
+        Raises:
+            UsageError: it is another file.
+        """
+        source = self._runs[run]
+        if (run, part) not in self._sound:
+            file = next(altered_files(source.out, [source.records[part]], {_SHARDS}), None)
             if file is not None:
                 raise UsageError(
-                    f"{run.out.name}: {file} is not the file that the journal tells of; delete it and finish the run again"
+                    f"{source.out.name}: {file} is not the file that the journal tells of; delete it and finish the run again"
                 )
+            self._sound.add((run, part))
+        return self._parts[run][part]

@@ -31,11 +31,13 @@ class Layout:
         classes: Of columns that hold numbers of classes, the classes' names.
         row_group_rows: Rows of a row group.
         compression: Of columns without pictures.
+        content_defined_pages: Whether pages end where their content says so.
     """
 
     classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     row_group_rows: int = ROW_GROUP_ROWS
     compression: str = "zstd"
+    content_defined_pages: bool = True
 
 
 _SHARDS = Layout()
@@ -55,7 +57,7 @@ class ShardWriter:
         self._schema = with_metadata(schema, layout.classes)
         self._group = layout.row_group_rows
         self._file = AtomicFile(target)
-        self._writer = pq.ParquetWriter(self._file, self._schema, **_writer_options(schema, layout.compression))
+        self._writer = pq.ParquetWriter(self._file, self._schema, **_writer_options(schema, layout))
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = 0
 
@@ -138,7 +140,7 @@ def _value(kind: pa.DataType) -> dict[str, object]:
     return {"_type": "Value", "dtype": names.get(kind, str(kind))}
 
 
-def _writer_options(schema: pa.Schema, compression: str) -> dict[str, object]:
+def _writer_options(schema: pa.Schema, layout: Layout) -> dict[str, object]:
     """Options by leaf column: images neither compressed, nor dictionary-encoded, nor described by statistics."""
     sink = pa.BufferOutputStream()
     pq.write_table(schema.empty_table(), sink)
@@ -147,9 +149,9 @@ def _writer_options(schema: pa.Schema, compression: str) -> dict[str, object]:
     strings = [field.name for field in schema if pa.types.is_string(field.type)]
     return {
         "version": "2.6",
-        "compression": {leaf: "none" if leaf in images else compression for leaf in leaves},
+        "compression": {leaf: "none" if leaf in images else layout.compression for leaf in leaves},
         "use_dictionary": strings,
         "write_statistics": [leaf for leaf in leaves if leaf not in images],
         "write_page_index": True,
-        "use_content_defined_chunking": True,
+        "use_content_defined_chunking": layout.content_defined_pages,
     }

@@ -189,12 +189,16 @@ def test_what_is_there_is_never_overwritten(run, release):
 def test_a_damaged_part_is_refused(tmp_path):
     out = write_run(tmp_path / "out")
     part = out / "shards" / "part-00001.parquet"
-    content = bytearray(part.read_bytes())
+    whole = part.read_bytes()
+    content = bytearray(whole)
     content[content.find(b"\xff\xd9") - 9] ^= 1  # within a picture
     part.write_bytes(content)
     with pytest.raises(UsageError, match=r"shards/part-00001.parquet is not the file that the journal tells of"):
         released(out, tmp_path / "release")
-    assert not list(tmp_path.glob("release*"))
+    assert not (tmp_path / "release").exists()
+    part.write_bytes(whole)
+    released(out, tmp_path / "release")
+    assert [path.name for path in tmp_path.glob("release*")] == ["release"]
 
 
 def test_nothing_left_is_refused(run, tmp_path):
