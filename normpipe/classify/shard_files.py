@@ -6,7 +6,7 @@ All that can be wrong with a file is said here, in one line that names the file,
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,7 +17,11 @@ from numpy.typing import NDArray
 
 from normpipe.errors import UsageError
 from normpipe.records import LABEL_SCHEMA, PAIRS_SCHEMA
+from normpipe.shards.writer import class_names
 from normpipe.sources.root import Root, is_remote
+
+_OPTIONAL = ("emotion_raw",)
+"""Of these a release without names has none."""
 
 _ROW_COLUMNS = ("sample_id", "dataset", "subject", "face_index", "split", "status", "reason", *LABEL_SCHEMA.names)
 
@@ -26,7 +30,7 @@ ROWS_SCHEMA = pa.schema([PAIRS_SCHEMA.field(name) for name in _ROW_COLUMNS])
 
 _BYTES = "bytes"
 _STREAM_BYTES = 1 << 20
-_REMEDY = "give the OUT of `normpipe run`, or Parquet files of its pairs"
+_REMEDY = "give the OUT of `normpipe run`, a release, or Parquet files of pairs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +84,13 @@ class ShardFile:
             UsageError: the file is damaged or cannot be read, or lacks a column.
         """
         with self._open() as file:
-            self._check_columns(file, _ROW_COLUMNS, pictures)
-            table = file.read(columns=list(_ROW_COLUMNS), use_threads=False)
+            self._check_columns(file, [name for name in _ROW_COLUMNS if name not in _OPTIONAL], pictures)
+            stored = [name for name in _ROW_COLUMNS if name in file.schema_arrow.names]
+            table = file.read(columns=stored, use_threads=False).combine_chunks()
+            batch = table.to_batches()[0] if len(table) else pa.RecordBatch.from_pylist([], schema=table.schema)
+            rows = self._conformed(batch, ROWS_SCHEMA, (), class_names(file.schema_arrow))
             counts = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-        return self._conformed(table), np.array(counts, np.int64)
+        return pa.Table.from_batches([rows]), np.array(counts, np.int64)
 
     def pictures(self, group: int, columns: Sequence[str]) -> list[pa.BinaryArray]:
         """Encoded pictures of a row group, for each column; nothing else of the file is transferred but its footer.
@@ -141,6 +148,7 @@ class ShardFile:
                 raise UsageError(f"{self}: is not the file that the work was begun with; put that back, or give another OUT")
             stored = [name for name in columns.names if name in file.schema_arrow.names]
             wanted = [*stored, *(f"{name}.{_BYTES}" for name in pictures)]
+            classes = class_names(file.schema_arrow)
             first = 0
             for group in range(file.num_row_groups):
                 count = file.metadata.row_group(group).num_rows
@@ -149,7 +157,7 @@ class ShardFile:
                     for batch in file.iter_batches(most, row_groups=[group], columns=wanted, use_threads=False):
                         low, high = max(rows.start - at, 0), min(rows.stop - at, batch.num_rows)
                         if low < high:
-                            yield self._conformed_batch(batch.slice(low, high - low), columns, pictures)
+                            yield self._conformed(batch.slice(low, high - low), columns, pictures, classes)
                         at += batch.num_rows
                 first += count
 
@@ -167,22 +175,24 @@ class ShardFile:
             if not pa.types.is_struct(kind) or kind.get_field_index(_BYTES) < 0:
                 raise UsageError(f"{self}: the column {name!r} holds no pictures; {_REMEDY}")
 
-    def _conformed(self, table: pa.Table) -> pa.Table:
-        return pa.table([self._cast(table[field.name], field) for field in ROWS_SCHEMA], schema=ROWS_SCHEMA)
-
-    def _conformed_batch(self, batch: pa.RecordBatch, columns: pa.Schema, pictures: Sequence[str]) -> pa.RecordBatch:
+    def _conformed(
+        self, batch: pa.RecordBatch, columns: pa.Schema, pictures: Sequence[str], classes: Mapping[str, Sequence[str]]
+    ) -> pa.RecordBatch:
         if "sample_id" in columns.names and batch["sample_id"].null_count:
             raise UsageError(f"{self}: a row has no sample_id; {_REMEDY}")
+        stored = set(batch.schema.names)
         arrays = [
-            self._cast(batch[field.name], field) if field.name in batch.schema.names else pa.nulls(len(batch), field.type)
+            self._cast(batch[field.name], field, classes) if field.name in stored else pa.nulls(len(batch), field.type)
             for field in columns
         ]
         arrays += [pa.compute.struct_field(batch[name], _BYTES).cast(pa.binary()) for name in pictures]
         schema = pa.schema([*columns, *(pa.field(name, pa.binary()) for name in pictures)])
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
-    def _cast(self, column: pa.Array | pa.ChunkedArray, field: pa.Field) -> pa.Array | pa.ChunkedArray:
+    def _cast(self, column: pa.Array, field: pa.Field, classes: Mapping[str, Sequence[str]]) -> pa.Array:
         try:
+            if field.name in classes and pa.types.is_integer(column.type):  # a release's
+                return pa.array(classes[field.name], pa.string()).take(column)
             return column.cast(field.type)
         except pa.ArrowException as error:
             raise UsageError(f"{self}: the column {field.name!r} is no {field.type}; {_REMEDY}") from error

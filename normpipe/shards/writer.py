@@ -125,6 +125,16 @@ def hub_features(schema: pa.Schema, classes: Mapping[str, Sequence[str]] = _NO_C
     }
 
 
+def class_names(schema: pa.Schema) -> dict[str, list[str]]:
+    """Of a file's columns that hold numbers of classes, the classes' names, as `with_metadata` and `datasets` note them."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        found = {name: feature["names"] for name, feature in features.items() if feature["_type"] == "ClassLabel"}
+    except (KeyError, ValueError, TypeError, AttributeError):  # a stranger's metadata
+        return {}
+    return {name: list(map(str, names)) for name, names in found.items() if isinstance(names, list)}
+
+
 def _feature(kind: pa.DataType) -> dict[str, object]:
     if kind == IMAGE_TYPE:
         return {"_type": "Image"}

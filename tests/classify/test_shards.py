@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fixtures import released as released_runs
 from fixtures.audited import LABELS, write_people
 from fixtures.flaky import FlakyFileSystem
 from fixtures.pairs import picture
@@ -13,6 +14,7 @@ from fixtures.runs import run
 
 from normpipe.classify.arms import Arm
 from normpipe.classify.labels import LabelSpace, Task
+from normpipe.classify.shard_files import ROWS_SCHEMA
 from normpipe.classify.shards import open_shards
 from normpipe.errors import UsageError
 from normpipe.records import PAIRS_SCHEMA, Reason
@@ -248,3 +250,53 @@ def test_samples_of_one_name_may_be_of_several_data_sets_or_faces(tmp_path):
 def test_rows_that_nobody_has_labelled_are_told(release):
     with pytest.raises(UsageError, match=r"^labels of the task au_intensity: none of the 29 rows has one of AU12; learn what"):
         indexed(release).targets(LabelSpace(Task.AU_INTENSITY, ("AU12",)))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    return released_runs.write_run(tmp_path_factory.mktemp("finished") / "out")
+
+
+@pytest.mark.parametrize("names", [released_runs.KEY, released_runs.PLAIN], ids=["pseudonyms", "plain"])
+def test_a_release_has_the_labels_of_its_run(finished, names, tmp_path):
+    """Its emotions are numbers with names, its people pseudonyms, and its splits are called as everywhere."""
+    released_runs.released(finished, tmp_path / "faces", names=names)
+    run, found = indexed(finished), indexed(tmp_path / "faces")
+    labels = ("split", "face_index", "emotion", "valence", "au_occurrence_12")
+
+    def told(shards, names):
+        return sorted(map(repr, shards.table.select(names).to_pylist()))
+
+    spelled = run.table.set_column(
+        run.table.schema.get_field_index("split"),
+        "split",
+        pa.array([{"Train": "train", "val": "validation"}[word] for word in run.table["split"].to_pylist()]),
+    )
+    assert told(found, labels) == sorted(map(repr, spelled.select(labels).to_pylist()))
+    assert (
+        found.table["subject"].value_counts().field(1).to_pylist() == run.table["subject"].value_counts().field(1).to_pylist()
+    )
+    space = LabelSpace(Task.EMOTION, released_runs.EMOTIONS)
+    assert sorted(found.targets(space).values.argmax(1)) == sorted(run.targets(space).values.argmax(1))
+    batch = next(found.places.files[0].batches(ROWS_SCHEMA, (), range(3), most=3))
+    assert batch["emotion"].to_pylist() == found.table["emotion"].to_pylist()[:3]
+
+
+def test_a_release_of_labels_alone_is_told(finished, tmp_path):
+    released_runs.released(finished, tmp_path / "faces", include="labels")
+    assert "has no column 'original'" in refusal(tmp_path / "faces")
+    released_runs.released(finished, tmp_path / "half", include="normalized")
+    assert "has no column 'original'" in refusal(tmp_path / "half")
+    assert len(indexed(tmp_path / "half", arm=Arm.NORMALIZED)) == 20
+
+
+def test_numbers_of_classes_without_names_are_told(finished, tmp_path):
+    released_runs.released(finished, tmp_path / "faces")
+    path = sorted((tmp_path / "faces").rglob("*.parquet"))[0]
+    rows = pq.read_table(path)
+    number = rows.schema.get_field_index("emotion")
+    pq.write_table(rows.set_column(number, "emotion", pa.array([99] * len(rows))), path)
+    assert f"{path.name}: the column 'emotion' is no string" in refusal(tmp_path / "faces")
+    pq.write_table(rows.replace_schema_metadata(None), path)
+    with pytest.raises(UsageError, match="emotion 0 is none of neutral"):
+        indexed(tmp_path / "faces").targets(LabelSpace(Task.EMOTION, released_runs.EMOTIONS))
