@@ -39,7 +39,7 @@ class CardText(Section):
 class ClassifierTraining(Section):
     """A whole training file.
 
-    `data` are finished runs, releases, and folders and URLs of Parquet files; `allow_partial` takes runs as far as they are done.
+    `data` are finished runs, releases, folders and URLs of Parquet files; `allow_partial` takes runs as far as they are done.
     `protocol` is one that ships or a file of one's own, and `protocol_keys` are those of its keys that are other here.
     `pretrained` gives the backbone of a norface classifier its first weights: `embedded` for the normalizer's own, a folder, or
     `hf://owner/name@commit`; it then says what the backbone is. `batch` is over all ranks. `average` is how much of the

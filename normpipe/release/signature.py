@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key, l
 
 from normpipe.errors import NormpipeError, UsageError
 from normpipe.release.push import outgoing_files
+from normpipe.release.reader import ReleaseFolder
 from normpipe.release.sums import SIGNATURE_FILE, SUMS_FILE, read_sums_bytes
 from normpipe.shards.atomic import sha256_of, write_bytes
 
@@ -80,19 +81,22 @@ def check_signature(content: bytes, signature: bytes, public_key: Ed25519PublicK
         ) from error
 
 
-def verify_signature(folder: Path, public_key: Path) -> None:
+def verify_signature(folder: ReleaseFolder, key: Ed25519PublicKey) -> None:
     """Whether a release's SHA256SUMS is signed by a key; its files are the business of whoever verifies the sums.
 
     Raises:
-        UsageError: there is no release, no signature or no key.
+        UsageError: there is no release or no signature.
         NormpipeError: the signature is wrong.
     """
-    key = read_public_key(public_key)
     try:
-        signature = (folder / SIGNATURE_FILE).read_bytes()
-    except OSError as error:
+        signature = folder.content(SIGNATURE_FILE)
+    except FileNotFoundError as error:
         raise UsageError(f"{SIGNATURE_FILE}: not there; the release is not signed") from error
-    check_signature(read_sums_bytes(folder), signature, key)
+    try:
+        sums = folder.content(SUMS_FILE)
+    except FileNotFoundError as error:
+        raise UsageError(f"{folder.name}: not a release (it has no {SUMS_FILE})") from error
+    check_signature(sums, signature, key)
 
 
 def _private_key(pem: bytes, passphrase: bytes | None) -> Ed25519PrivateKey:

@@ -9,11 +9,14 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from normpipe import __version__
 from normpipe.audit.document import Document, at, items
 from normpipe.audit.figures import Json
-from normpipe.errors import UsageError
+from normpipe.errors import NormpipeError, UsageError
 from normpipe.release.card import CARD_FILE, card_figures, card_text, table_line
 from normpipe.release.croissant import CROISSANT_FILE, croissant
 from normpipe.release.data_check import FoundRows, check_rows
@@ -22,6 +25,7 @@ from normpipe.release.document import RELEASE_FILE, ReleasedFile, ReleaseDocumen
 from normpipe.release.licence import LICENCE_FILE, licence_text
 from normpipe.release.parallel import Halt, in_parallel
 from normpipe.release.reader import Read, ReleaseFolder
+from normpipe.release.signature import read_public_key, verify_signature
 from normpipe.release.sums import SIGNATURE_FILE, SUMS_FILE, parse_sums
 
 _SHOWN = 5
@@ -45,7 +49,12 @@ class _Checked:
 
 
 def verify(
-    folder: ReleaseFolder, *, jobs: int = 1, content: bool = False, note: Callable[[str], None] = lambda _: None
+    folder: ReleaseFolder,
+    *,
+    jobs: int = 1,
+    content: bool = False,
+    public_key: Path | None = None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> Verdict:
     """Hold a release against all that it says of itself.
 
@@ -54,11 +63,13 @@ def verify(
         jobs: Files that are read at once.
         content: Judge data files by what their rows hold and not by their bytes, which another version of the Parquet library
             writes differently.
+        public_key: Whose signature it must have; None leaves a signature unread.
         note: Told of every file.
 
     Raises:
-        UsageError: it is no release at all.
+        UsageError: it is no release at all, or the key is none.
     """
+    key = None if public_key is None else read_public_key(public_key)
     verdict = Verdict()
     try:
         sizes = folder.files()
@@ -66,6 +77,10 @@ def verify(
     except FileNotFoundError as error:
         raise UsageError(f"{folder.name}: not a release (it has no {RELEASE_FILE})") from error
     sums = _sums(folder, sizes, verdict)
+    if key is not None:
+        _check_signature(folder, key, verdict)
+    elif SIGNATURE_FILE in sizes:
+        note(f"{SIGNATURE_FILE}: not looked at; --public-key says whose it must be")
     _check_listing(folder, sizes, sums, verdict)
     data = {file.path: file for file in document.files}
     for path in sorted(sums.keys() & sizes.keys() - data.keys()):
@@ -87,6 +102,13 @@ def _sums(folder: ReleaseFolder, sizes: Mapping[str, int], verdict: Verdict) -> 
     except UsageError as error:
         verdict.problems.append(str(error))
         return {}
+
+
+def _check_signature(folder: ReleaseFolder, key: Ed25519PublicKey, verdict: Verdict) -> None:
+    try:
+        verify_signature(folder, key)
+    except NormpipeError as error:
+        verdict.problems.append(str(error))
 
 
 def _check_listing(folder: ReleaseFolder, sizes: Mapping[str, int], sums: Mapping[str, str], verdict: Verdict) -> None:

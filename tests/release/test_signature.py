@@ -5,32 +5,20 @@ import subprocess
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-)
 from fixtures.command import normpipe
+from fixtures.signed import write_keys
 from fixtures.small_release import contents, write_release, write_sums
 
 from normpipe.errors import NormpipeError, UsageError
 from normpipe.release.pull import pull
+from normpipe.release.reader import open_release
 from normpipe.release.remote import open_remote
-from normpipe.release.signature import is_encrypted, sign, verify_signature
+from normpipe.release.signature import is_encrypted, read_public_key, sign, verify_signature
 from normpipe.release.sums import SIGNATURE_FILE, SUMS_FILE
 
 
-def write_keys(folder, name, passphrase=None, key=None):
-    """Private and public key, in PEM."""
-    key = key or Ed25519PrivateKey.generate()
-    hidden = NoEncryption() if passphrase is None else BestAvailableEncryption(passphrase)
-    private, public = folder / f"{name}-private.pem", folder / f"{name}.pem"
-    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, hidden))
-    public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    return private, public
+def check(folder, public_key):
+    verify_signature(open_release(str(folder)), read_public_key(public_key))
 
 
 @pytest.fixture
@@ -46,7 +34,7 @@ def keys(tmp_path):
 def test_a_signed_release_is_verified_with_the_public_key(release, keys):
     before = contents(release)
     sign(release, keys[0])
-    verify_signature(release, keys[1])
+    check(release, keys[1])
     after = contents(release)
     assert len(after.pop(SIGNATURE_FILE)) == 64
     assert after == before, "signing changes nothing that is hashed"
@@ -62,19 +50,19 @@ def test_the_same_key_gives_the_same_signature(release, keys):
 def test_another_release_another_key_and_a_changed_signature_are_found(release, keys, tmp_path):
     sign(release, keys[0])
     with pytest.raises(NormpipeError, match="not a signature of this SHA256SUMS by that key"):
-        verify_signature(release, write_keys(tmp_path, "other")[1])
+        check(release, write_keys(tmp_path, "other")[1])
     good = (release / SIGNATURE_FILE).read_bytes()
     for wrong in (b"", good[:-1], good + b"x", bytes([good[0] ^ 1]) + good[1:]):
         (release / SIGNATURE_FILE).write_bytes(wrong)
         with pytest.raises(NormpipeError, match="do not trust"):
-            verify_signature(release, keys[1])
+            check(release, keys[1])
     (release / SIGNATURE_FILE).write_bytes(good)
     (release / "README.md").write_text("# better\n")
     (release / SIGNATURE_FILE).unlink()
     write_sums(release)
     (release / SIGNATURE_FILE).write_bytes(good)
     with pytest.raises(NormpipeError, match="do not trust"):
-        verify_signature(release, keys[1])
+        check(release, keys[1])
 
 
 def test_what_is_damaged_is_not_signed(release, keys):
@@ -100,7 +88,7 @@ def test_files_that_are_no_ed25519_keys(release, keys, tmp_path):
     sign(release, private)
     for wrong in (private, other_public, tmp_path / "text", tmp_path / "absent"):
         with pytest.raises(UsageError, match=r"^--public-key: "):
-            verify_signature(release, wrong)
+            check(release, wrong)
 
 
 def test_an_encrypted_key_needs_its_passphrase(release, tmp_path):
@@ -110,7 +98,7 @@ def test_an_encrypted_key_needs_its_passphrase(release, tmp_path):
         with pytest.raises(UsageError, match="another passphrase"):
             sign(release, private, wrong)
     sign(release, private, b"words")
-    verify_signature(release, public)
+    check(release, public)
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
@@ -121,7 +109,7 @@ def test_openssl_makes_keys_and_reads_signatures(release, tmp_path):
     assert openssl("genpkey", "-algorithm", "ed25519", "-out", "private.pem").returncode == 0
     assert openssl("pkey", "-in", "private.pem", "-pubout", "-out", "public.pem").returncode == 0
     sign(release, tmp_path / "private.pem")
-    verify_signature(release, tmp_path / "public.pem")
+    check(release, tmp_path / "public.pem")
     files = ("-in", str(release / SUMS_FILE), "-sigfile", str(release / SIGNATURE_FILE))
     checked = openssl("pkeyutl", "-verify", "-pubin", "-inkey", "public.pem", "-rawin", *files)
     assert (checked.returncode, "Verified Successfully" in checked.stdout) == (0, True)
@@ -144,7 +132,7 @@ def test_a_signature_that_came_later_is_pulled_too(release, keys, tmp_path):
     pull(source, folder, 2)
     sign(release, keys[0])
     pull(source, folder, 2)
-    verify_signature(folder, keys[1])
+    check(folder, keys[1])
 
 
 def test_the_commands(release, keys, tmp_path, capsys):

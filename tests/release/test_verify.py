@@ -5,11 +5,13 @@ import fsspec
 import pyarrow.parquet as pq
 import pytest
 from fixtures.released import released, write_run
+from fixtures.signed import write_keys
 
 from normpipe.errors import UsageError
 from normpipe.release.document import RELEASE_FILE, read_release
 from normpipe.release.files import RELEASE_LAYOUT
 from normpipe.release.reader import open_release
+from normpipe.release.signature import sign
 from normpipe.release.sums import SUMS_FILE, read_sums, sums_bytes
 from normpipe.release.verify import verify
 from normpipe.shards.atomic import sha256_of
@@ -181,6 +183,22 @@ def test_a_name_of_the_source_is_found(release):
 def test_missing_sums_are_named(release):
     (release / SUMS_FILE).unlink()
     assert "SHA256SUMS: missing" in problems(release)
+
+
+def test_a_signature_is_looked_at_when_its_key_is_given(release, tmp_path):
+    private, public = write_keys(tmp_path, "steward")
+    assert problems(release, public_key=public) == ["SHA256SUMS.sig: not there; the release is not signed"]
+    sign(release, private)
+    notes = []
+    assert not problems(release, note=notes.append)
+    assert "SHA256SUMS.sig: not looked at; --public-key says whose it must be" in notes
+    assert not problems(release, public_key=public)
+    assert problems(release, public_key=write_keys(tmp_path, "stranger")[1]) == [
+        "SHA256SUMS.sig: not a signature of this SHA256SUMS by that key; do not trust this release"
+    ]
+    summed_again(release)
+    (release / SUMS_FILE).write_bytes((release / SUMS_FILE).read_bytes()[:-1])
+    assert any("not a signature" in problem for problem in problems(release, public_key=public))
 
 
 def test_files_of_another_parquet_library_hold_the_same_content(release):
