@@ -174,7 +174,9 @@ def load_pipeline(path: Path | None, overrides: Sequence[str] = ()) -> Pipeline:
     return load_document(Pipeline, path, overrides, "pipeline file", "docs/normalize.md")
 
 
-def load_document(kind: type[_File], path: Path | None, overrides: Sequence[str], called: str, listed: str) -> _File:
+def load_document(
+    kind: type[_File], path: Path | None, overrides: Sequence[str], called: str, listed: str, given_by: str = "--set"
+) -> _File:
     """Read a file of another kind; arguments and errors as for load_pipeline.
 
     Args:
@@ -183,6 +185,7 @@ def load_document(kind: type[_File], path: Path | None, overrides: Sequence[str]
         overrides: `key=value` each.
         called: What messages call such a file.
         listed: The file of the repository that lists its keys.
+        given_by: What messages call the place of the overrides.
     """
     text = ""
     if path is not None:
@@ -207,7 +210,7 @@ def load_document(kind: type[_File], path: Path | None, overrides: Sequence[str]
         raise UsageError(f"{where}: a {called} is a mapping of keys to values")
     overridden = set()
     for override in overrides:
-        overridden.add(_apply(document, override))
+        overridden.add(_apply(document, override, given_by))
     try:
         return kind.model_validate(document)
     except ValidationError as error:
@@ -217,7 +220,7 @@ def load_document(kind: type[_File], path: Path | None, overrides: Sequence[str]
         # A wrong section is reported above the key that was given, a wrong item of a list below it.
         given = [key for key in overridden if f"{key}.".startswith(f"{dotted}.") or dotted.startswith(f"{key}.")]
         if given:
-            place = f"--set {min(given)}"
+            place = f"{given_by} {min(given)}"
         else:
             key_line = _line_of(node, keys)
             place = f"{where}, line {key_line}, {dotted}" if key_line else f"{where}, {dotted}"
@@ -229,21 +232,21 @@ def load_document(kind: type[_File], path: Path | None, overrides: Sequence[str]
         raise UsageError(f"{place}: {plain.get(first['type'], first['msg'])}") from error
 
 
-def _apply(document: dict[object, object], override: str) -> str:
+def _apply(document: dict[object, object], override: str, given_by: str) -> str:
     dotted, equals, value = override.partition("=")
     if not equals or not dotted:
-        raise UsageError(f"--set {override}: write key=value, for example --set encode.quality=95")
+        raise UsageError(f"{given_by} {override}: write key=value, for example --set encode.quality=95")
     *parents, last = dotted.split(".")
     target = document
     for parent in parents:
         child = target.setdefault(parent, {})
         if not isinstance(child, dict):
-            raise UsageError(f"--set {dotted}: {parent} is not a section")
+            raise UsageError(f"{given_by} {dotted}: {parent} is not a section")
         target = child
     try:
         target[last] = yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise UsageError(f"--set {dotted}: {value!r} is not a YAML value") from error
+        raise UsageError(f"{given_by} {dotted}: {value!r} is not a YAML value") from error
     return dotted
 
 

@@ -170,7 +170,7 @@ def load_protocol(name: str, overrides: Sequence[str] = ()) -> Protocol:
 
     Args:
         name: One of `protocol_names`, or the path of a file ending with .yaml.
-        overrides: `key=value` each, e.g. "kfold.seed=1".
+        overrides: `key=value` each, e.g. "kfold.seed=1", of a training file's `protocol_keys`.
 
     Raises:
         UsageError: there is no such protocol, or the file is wrong; the message names file, line and key.
@@ -178,7 +178,7 @@ def load_protocol(name: str, overrides: Sequence[str] = ()) -> Protocol:
     path = Path(name) if name.endswith((".yaml", ".yml")) else _shipped().get(name)
     if path is None:
         raise UsageError(f"{name}: there is no such protocol; name one of {', '.join(protocol_names())}, or a .yaml file")
-    return load_document(Protocol, path, overrides, "protocol file", "manifests/README.md")
+    return load_document(Protocol, path, overrides, "protocol file", "manifests/README.md", "protocol_keys")
 
 
 def _shipped() -> dict[str, Path]:

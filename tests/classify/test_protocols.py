@@ -83,7 +83,7 @@ def test_a_protocol_knows_the_columns_that_it_reads():
 
 def test_single_keys_can_be_overridden():
     assert load_protocol("emotion-kfold", ["kfold.seed=7"]).kfold.seed == 7
-    with pytest.raises(UsageError, match=r"--set kfold\.k"):
+    with pytest.raises(UsageError, match=r"^protocol_keys kfold\.k"):
         load_protocol("emotion-kfold", ["kfold.k=1"])
 
 
