@@ -21,7 +21,7 @@ Examples:
 The same command again resumes an interrupted audit; a finished one is only judged and drawn again, with the same instruments.
 """
 
-_NEEDED = {"sklearn": "scikit-learn", "scipy": "scipy", "skimage": "scikit-image", "threadpoolctl": "threadpoolctl"}
+_NEEDED = {"sklearn": "scikit-learn", "skimage": "scikit-image", "threadpoolctl": "threadpoolctl"}
 _SECTIONS = ("gates.", "execution.")
 
 _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
