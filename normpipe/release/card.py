@@ -250,7 +250,7 @@ def _exclusions(document: ReleaseDocument) -> Iterator[str]:
         return
     yield (
         "Each row under the first reason that holds: `failed` rows have no normalized face, `filter` is a limit on a quality "
-        "column, `excluded` was asked for, `partial` was not yet done."
+        "column, `excluded` was asked for here and `withdrawn` in the run, `partial` was not yet done."
     )
     yield ""
     yield from _table(_some(document, lambda name: name.startswith("left out")))

@@ -24,7 +24,7 @@ from normpipe.release.keys import Names
 from normpipe.release.reader import ReleaseFolder
 from normpipe.release.runs import SourceRun
 from normpipe.release.schema import release_schema
-from normpipe.release.selection import Selection, Withdrawals
+from normpipe.release.selection import PURGED, Selection, Withdrawals
 from normpipe.release.terms import Terms
 
 
@@ -100,7 +100,7 @@ def described(
         },
         overrides=tuple(overrides),
         withdrawn=Withdrawn(
-            rows=selection.withdrawn_rows,
+            rows=selection.withdrawn_rows + selection.exclusions.get(PURGED, 0),
             subjects=tuple(sorted(request.withdrawals.subjects)),
             samples=tuple(sorted(request.withdrawals.samples)),
         ),

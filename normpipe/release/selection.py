@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from normpipe.errors import UsageError
-from normpipe.records import PAIRS_SCHEMA, Status
+from normpipe.records import PAIRS_SCHEMA, Reason, Status
 from normpipe.release.document import split_place
 from normpipe.release.keys import Kind, Names
 from normpipe.release.runs import SourceRun
@@ -37,6 +38,8 @@ _COMMON = {
 }
 _UNFIT = re.compile(r"\W+", re.ASCII)
 _OUT = -1
+PURGED = "withdrawn"
+"""Why a row stays out whose person was taken out of the run (`normpipe purge`)."""
 _MOST_SPLITS = 1000
 
 
@@ -110,12 +113,14 @@ def split_name(word: str | None) -> str:
 
 
 def datasets_of(runs: Sequence[SourceRun]) -> set[str | None]:
-    """The words of the column dataset of all committed rows."""
+    """The words of the column dataset of all rows that succeeded; of others nothing is released."""
     found: set[str | None] = set()
     for run in runs:
         for part in run.parts:
             with open_part(part) as file:
-                found.update(file.read(columns=["dataset"])["dataset"].unique().to_pylist())
+                rows = file.read(columns=["dataset", "status"])
+                done = pc.equal(rows["status"], Status.OK.value)
+                found.update(rows["dataset"].filter(done).unique().to_pylist())
     return found
 
 
@@ -177,7 +182,7 @@ class _Choice:
         with open_part(path) as file:
             table = file.read(columns=list(dict.fromkeys(columns))).combine_chunks()
         out: list[str | None] = [
-            None if status == Status.OK else f"failed:{reason}"
+            None if status == Status.OK else PURGED if reason == Reason.WITHDRAWN else f"failed:{reason}"
             for status, reason in zip(table["status"].to_pylist(), table["reason"].to_pylist(), strict=True)
         ]
         datasets, subjects = table["dataset"].to_pylist(), table["subject"].to_pylist()

@@ -5,15 +5,18 @@ from io import BytesIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fixtures.pairs import ok_row
+from fixtures.pairs import failed_row, ok_row
 from fixtures.released import KEY, PLAIN, SUBJECTS, people, released, requested, write_run
 from PIL import Image as PillowImage
 
 from normpipe.errors import NormpipeError, UsageError
+from normpipe.records import Reason
 from normpipe.release import build as build_module
 from normpipe.release.build import build, release_date
+from normpipe.release.compare import compare
 from normpipe.release.document import read_release
 from normpipe.release.keys import Kind
+from normpipe.release.reader import open_release
 from normpipe.release.runs import read_runs
 from normpipe.release.selection import Withdrawals
 
@@ -92,6 +95,28 @@ def test_exclusions_are_counted_by_their_first_reason(run, tmp_path):
     assert document.exclusions == {"failed:no_face": 4, "excluded:subject": taken_out, "filter:normalized_score<0.1": filtered}
     assert document.rows + sum(document.exclusions.values()) == len(people())
     assert document.withdrawn.subjects == tuple(gone.subjects)
+
+
+def test_rows_whose_person_was_taken_out_of_the_run_are_no_failures(tmp_path):
+    """`--exclude` still names the person, so that a comparison with the release before tells a withdrawal."""
+    before = people()
+    after = [
+        failed_row(f"withdrawn-{number:08d}", Reason.WITHDRAWN) if row["subject"] == SUBJECTS[0] else row
+        for number, row in enumerate(before)
+    ]
+    released(write_run(tmp_path / "out", before), tmp_path / "first")
+    gone = Withdrawals(subjects=frozenset({KEY.tombstone(Kind.SUBJECT, "drawn", SUBJECTS[0])}))
+    purged = write_run(tmp_path / "purged", after)
+    document = released(purged, tmp_path / "second", version="2.0.0", withdrawals=gone)
+    taken_out = sum(row["subject"] == SUBJECTS[0] for row in before)
+    assert document.exclusions["withdrawn"] == document.withdrawn.rows == taken_out
+    assert "failed:withdrawn" not in document.exclusions
+    assert "| rows taken out on request | 6 |" in (tmp_path / "second" / "README.md").read_text()
+    found = compare(open_release(str(tmp_path / "first")), open_release(str(tmp_path / "second")))
+    assert (found.removed, found.withdrawn) == (
+        0,
+        sum(row["subject"] == SUBJECTS[0] and row["status"] == "ok" for row in before),
+    )
 
 
 def test_a_sample_can_be_taken_out(run, tmp_path):
