@@ -5,7 +5,6 @@ twice is compared as well: rows with release.json, release.json with the card, w
 the sums (kept apart) says who wrote them.
 """
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,20 +12,15 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from normpipe import __version__
-from normpipe.audit.document import Document, at, items
-from normpipe.audit.figures import Json
 from normpipe.errors import NormpipeError, UsageError
-from normpipe.release.card import CARD_FILE, card_figures, card_text, table_line
-from normpipe.release.croissant import CROISSANT_FILE, croissant
 from normpipe.release.data_check import FoundRows, check_rows
 from normpipe.release.digests import split_digest
 from normpipe.release.document import RELEASE_FILE, ReleasedFile, ReleaseDocument, parse_release
-from normpipe.release.licence import LICENCE_FILE, licence_text
 from normpipe.release.parallel import Halt, in_parallel
 from normpipe.release.reader import Read, ReleaseFolder
 from normpipe.release.signature import read_public_key, verify_signature
 from normpipe.release.sums import SIGNATURE_FILE, SUMS_FILE, parse_sums
+from normpipe.release.text_check import text_problems
 
 _SHOWN = 5
 _HUB_FILES = {".gitattributes"}
@@ -87,7 +81,7 @@ def verify(
         _check_bytes(path, folder.read(path), sums, verdict)
     checked = _check_data(folder, document, sums, sizes, jobs, content, verdict, note)
     _check_totals(document, checked, verdict)
-    _check_texts(folder, document, sizes, verdict)
+    verdict.problems += text_problems(folder, document, sizes)
     verdict.files = len(sizes)
     verdict.rows = sum(len(each.rows.digests) for each in checked)
     return verdict
@@ -203,80 +197,3 @@ def _check_totals(document: ReleaseDocument, checked: list[_Checked], verdict: V
 
 def _differing(what: str, found: int, said: int) -> list[str]:
     return [] if found == said else [f"{RELEASE_FILE}: {what}: says {said}, there are {found}"]
-
-
-def _check_texts(folder: ReleaseFolder, document: ReleaseDocument, sizes: Mapping[str, int], verdict: Verdict) -> None:
-    """Card, Croissant, licence and audits against release.json."""
-    audits = dict(_audits(folder, document, sizes, verdict))
-    own = document.producer == f"normpipe {__version__}"
-    if CARD_FILE in sizes:
-        verdict.problems += _card_problems(folder.content(CARD_FILE).decode("utf-8", "replace"), document, audits, own)
-    if CROISSANT_FILE in sizes:
-        verdict.problems += _croissant_problems(folder.content(CROISSANT_FILE), document, own)
-    if own and LICENCE_FILE in sizes and folder.content(LICENCE_FILE) != licence_text(document.name, document.sources).encode():
-        verdict.problems.append(f"{LICENCE_FILE}: other terms than in {RELEASE_FILE}")
-    for path in (CARD_FILE, CROISSANT_FILE, LICENCE_FILE):
-        if path not in sizes:
-            verdict.problems.append(f"{path}: missing")
-
-
-def _audits(
-    folder: ReleaseFolder, document: ReleaseDocument, sizes: Mapping[str, int], verdict: Verdict
-) -> Iterator[tuple[int, Document]]:
-    seen = set()
-    for source in document.sources:
-        said = source.audit
-        if said is None or said.path in seen or said.path not in sizes:
-            continue
-        seen.add(said.path)
-        try:
-            found = json.loads(folder.content(said.path))
-        except ValueError:
-            found = None
-        if not isinstance(found, dict):
-            verdict.problems.append(f"{said.path}: damaged")
-            continue
-        if at(found, "passed") != said.passed or items(found, "gates") != list(said.gates):
-            verdict.problems.append(f"{said.path}: other verdicts than in {RELEASE_FILE}")
-        yield source.run.number, found
-
-
-def _card_problems(text: str, document: ReleaseDocument, audits: Mapping[int, Document], own: bool) -> Iterator[str]:
-    lines = text.splitlines()
-    there = set(lines)
-    wrong = [name for name, figure in card_figures(document).items() if table_line(name, figure) not in there]
-    yield from (f"{CARD_FILE}: {name}: not the figure of {RELEASE_FILE}" for name in wrong[:_SHOWN])
-    if own and not wrong:
-        wanted = card_text(document, audits).splitlines()
-        for number, (found, made) in enumerate(zip([*lines, ""], [*wanted, ""], strict=False), 1):
-            if found != made:
-                yield f"{CARD_FILE}, line {number}: not what {RELEASE_FILE} and the audits say"
-                return
-        if len(lines) != len(wanted):
-            yield f"{CARD_FILE}: {len(lines)} lines, there should be {len(wanted)}"
-
-
-def _croissant_problems(content: bytes, document: ReleaseDocument, own: bool) -> Iterator[str]:
-    try:
-        found = json.loads(content)
-    except ValueError:
-        yield f"{CROISSANT_FILE}: damaged"
-        return
-    wanted = dict(_leaves(croissant(document), ""))
-    there = dict(_leaves(found, ""))
-    told = ("name", "version", "datePublished", "distribution")
-    wrong = [key for key in sorted({*wanted, *there}) if wanted.get(key) != there.get(key) and (own or key.startswith(told))]
-    yield from (f"{CROISSANT_FILE}: {key}: not what {RELEASE_FILE} says" for key in wrong[:_SHOWN])
-    if len(wrong) > _SHOWN:
-        yield f"{CROISSANT_FILE}: and {len(wrong) - _SHOWN} more"
-
-
-def _leaves(value: Json, place: str) -> Iterator[tuple[str, Json]]:
-    if isinstance(value, dict):
-        for key, each in value.items():
-            yield from _leaves(each, f"{place}.{key}" if place else key)
-    elif isinstance(value, list):
-        for number, each in enumerate(value):
-            yield from _leaves(each, f"{place}[{number}]")
-    else:
-        yield place, value
