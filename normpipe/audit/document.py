@@ -2,7 +2,7 @@
 
     format_version  1
     producer        name and version of the program
-    run             fingerprint, digest of the parts' content, manifest, rows, ok, failed by reason, configuration
+    run             fingerprint, digest of the parts' content, manifest, rows, withdrawn, failed by reason, configuration
     instruments     what measured, with the sha256 of its file or its own fingerprint
     options         seed and limits
     inputs          digest of all that decides about the findings

@@ -4,7 +4,6 @@ What an audit has said already (rank 1, the best attacker) is taken from it, and
 of; all else is computed anew on the rows that all arms have, on common draws of people.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -137,7 +136,5 @@ def _best_before(audit: Document) -> Measured:
 
 def _run(run: AuditedRun) -> dict[str, object]:
     """Which run it was, and why rows failed."""
-    failed: Counter[str] = Counter()
-    for record in run.records:
-        failed.update({reason.value: count for reason, count in record.result.failed.items()})
-    return {"fingerprint": run.plan.fingerprint.digest, "content": run.content, "failed": dict(failed)}
+    failed = {reason.value: count for reason, count in run.failed.items()}
+    return {"fingerprint": run.plan.fingerprint.digest, "content": run.content, "failed": failed}

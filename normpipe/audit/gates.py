@@ -69,10 +69,11 @@ def _verdict(name: str, limit: float, figures: list[Figure | NotMeasurable]) -> 
 
 
 def _failed(document: Document) -> list[Figure | NotMeasurable]:
-    rows, failed = at(document, "run", "rows"), at(document, "run", "failed_rows")
-    if not isinstance(rows, int) or not isinstance(failed, int):
+    """Of the rows whose people have not withdrawn, as for the run's own gate."""
+    rows, withdrawn, failed = (at(document, "run", name) for name in ("rows", "withdrawn_rows", "failed_rows"))
+    if not isinstance(rows, int) or not isinstance(withdrawn, int) or not isinstance(failed, int):
         return [_UNKNOWN]
-    share = failed / rows if rows else 0.0
+    share = failed / (rows - withdrawn) if rows > withdrawn else 0.0
     return [Figure(share, share, share)]
 
 

@@ -88,6 +88,7 @@ def write_page(plan: AuditPlan, document: Document, others: Sequence[Document]) 
         sample=sample if isinstance(sample, Mapping) else {},
         failed=list(entries(document, "run", "failed")),
         rows=at(document, "run", "rows"),
+        withdrawn=at(document, "run", "withdrawn_rows"),
         instruments=list(entries(document, "instruments")),
         options=list(entries(document, "options")),
         fingerprint=at(document, "run", "fingerprint"),

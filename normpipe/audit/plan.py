@@ -6,6 +6,7 @@ but done again: an old audit beside a new run is what must not be.
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +24,10 @@ from normpipe.config import Pipeline
 from normpipe.engine.fingerprint import Fingerprint
 from normpipe.engine.journal import Journal, ShardRecord, altered_files
 from normpipe.engine.plan import Plan, read_plan
+from normpipe.engine.summary import by_count
 from normpipe.errors import UsageError
 from normpipe.faces.build import build_landmarker
+from normpipe.records import Reason
 from normpipe.shards.atomic import sha256_of
 from normpipe.stages.environment import library_version
 from normpipe.stages.parts import FACES_FOLDER, SHARDS_FOLDER
@@ -93,6 +96,11 @@ class AuditedRun:
     def row_counts(self) -> tuple[int, ...]:
         """Output rows of each part."""
         return tuple(record.result.rows for record in self.records)
+
+    @property
+    def failed(self) -> dict[Reason, int]:
+        """Output rows without a pair, by reason, most first."""
+        return by_count(sum((Counter(record.result.failed) for record in self.records), Counter()))
 
 
 def finished_run(out: Path) -> AuditedRun:

@@ -6,7 +6,6 @@
 import hashlib
 import json
 import shutil
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from normpipe.audit.features import FEATURES_FOLDER, FeatureStore
 from normpipe.audit.figures import Json, document
 from normpipe.audit.gates import judged, passed
 from normpipe.audit.page import PAGE_FILE, SHEETS, write_page
-from normpipe.audit.plan import AuditPlan, check_parts, part_files
+from normpipe.audit.plan import AuditedRun, AuditPlan, check_parts, part_files
 from normpipe.audit.reduce import Reduce
 from normpipe.audit.rows import ROWS_FOLDER, write_rows
 from normpipe.audit.scoreboard import read_others
@@ -33,6 +32,7 @@ from normpipe.engine.plan import read_plan, write_plan
 from normpipe.engine.progress import Progress
 from normpipe.engine.run import RunSummary, execute
 from normpipe.engine.signals import interruptible
+from normpipe.engine.summary import answerable
 from normpipe.engine.work import Executor
 from normpipe.errors import IncompatibleRunError, NormpipeError, UsageError
 from normpipe.shards.commits import JOURNAL_FOLDER
@@ -109,7 +109,8 @@ def _finished(
     progress: Progress,
 ) -> Audit:
     """Reduce what is measured, judge, draw, and let the features go."""
-    found = _reduced(plan, progress) if done is None else done
+    # What is told of the run is never from before: an older audit.json may count who withdrew as failed.
+    found = _reduced(plan, progress) if done is None else {**done, "run": _audited(plan.run)}
     verdicts = judged(found, gates)
     if not verdicts and done is not None:
         earlier = done.get("gates")
@@ -224,29 +225,31 @@ def _reduced(plan: AuditPlan, progress: Progress) -> Document:
     store = stored_features(plan)
     found, rows = Reduce(table, store, plan.task.columns, plan.options, progress.note).findings()
     write_rows(folder, parts, store, plan.task.columns, table, rows)
-    failed: Counter[str] = Counter()
-    for record in run.records:
-        failed.update({reason.value: count for reason, count in record.result.failed.items()})
     return {
         "format_version": FORMAT_VERSION,
         "producer": f"normpipe {__version__}",
-        "run": {
-            "fingerprint": run.plan.fingerprint.digest,
-            "content": run.content,
-            "manifest": run.plan.fingerprint.parts["manifest"],
-            "rows": sum(run.row_counts),
-            "failed_rows": failed.total(),
-            "failed": dict(failed),
-            "configuration": {
-                name.removeprefix("config."): value
-                for name, value in run.plan.fingerprint.parts.items()
-                if name.startswith("config.")
-            },
-        },
+        "run": _audited(run),
         "instruments": dict(plan.instruments),
         "options": _options(plan),
         "inputs": _inputs(plan),
         "findings": rounded(document(found)),
+    }
+
+
+def _audited(run: AuditedRun) -> dict[str, Json]:
+    """What audit.json says of the run: its rows, those whose people withdrew apart from those that failed."""
+    rows = sum(run.row_counts)
+    left, failed = answerable(rows, run.failed)
+    parts = run.plan.fingerprint.parts
+    return {
+        "fingerprint": run.plan.fingerprint.digest,
+        "content": run.content,
+        "manifest": parts["manifest"],
+        "rows": rows,
+        "withdrawn_rows": rows - left,
+        "failed_rows": sum(failed.values()),
+        "failed": {reason.value: count for reason, count in failed.items()},
+        "configuration": {name.removeprefix("config."): value for name, value in parts.items() if name.startswith("config.")},
     }
 
 

@@ -111,7 +111,7 @@ def audit(
         sys.exit(1)
     for verdict in found.document["gates"] if isinstance(found.document["gates"], list) else []:
         click.echo(line(verdict))
-    click.echo(found.page)
+    click.echo(click.format_filename(out / found.page.relative_to(plan.run.out)))  # as OUT was given: no home in it
     if found.document["passed"] is False:
         sys.exit(1)
 

@@ -14,7 +14,6 @@ from normpipe.config import FacePolicy, Pipeline, load_pipeline
 from normpipe.engine.signals import Interrupted, interruptible
 from normpipe.engine.threads import limit_environment
 from normpipe.errors import UsageError
-from normpipe.records import Reason
 
 if TYPE_CHECKING:
     from normpipe.stages.pairs_run import PairsRun
@@ -146,6 +145,7 @@ def normalize(input_path: str, out: Path, pipeline: Pipeline, options: Options |
     """Run with progress on stderr and a summary on stdout; True when every shard is committed and the gates pass."""
     limit_environment()  # before numpy, so the heavy imports stand below
     from normpipe.engine.progress import Progress, Terminal
+    from normpipe.engine.summary import answerable
     from normpipe.stages.pairs_run import build_executor, execute_pairs
 
     options = options or Options()
@@ -167,9 +167,8 @@ def normalize(input_path: str, out: Path, pipeline: Pipeline, options: Options |
         click.echo("interrupted; the same command resumes the run", err=True)
         sys.exit(stop.exit_code)
     _say(summary.text)
-    withdrawn = summary.failed.get(Reason.WITHDRAWN, 0)
-    failed, rows = sum(summary.failed.values()) - withdrawn, summary.rows - withdrawn
-    most = pipeline.gates.max_failed_fraction
+    rows, reasons = answerable(summary.rows, summary.failed)
+    failed, most = sum(reasons.values()), pipeline.gates.max_failed_fraction
     if failed > most * rows:
         click.echo(f"error: {failed} of {rows} rows failed, more than gates.max_failed_fraction={most:g} allows", err=True)
         return False

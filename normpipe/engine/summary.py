@@ -154,6 +154,12 @@ def by_count(failed: Mapping[Reason, int]) -> dict[Reason, int]:
     return dict(sorted(failed.items(), key=lambda item: (-item[1], item[0])))
 
 
+def answerable(rows: int, failed: Mapping[Reason, int]) -> tuple[int, dict[Reason, int]]:
+    """Rows and failures that a gate holds against each other: a row whose person withdrew is neither."""
+    left = {reason: count for reason, count in failed.items() if reason is not Reason.WITHDRAWN}
+    return rows - (sum(failed.values()) - sum(left.values())), left
+
+
 def spoken(failed: Mapping[Reason, int]) -> str:
     """Reasons as messages tell them: "vanished 3, io_error 1"."""
     return ", ".join(f"{reason.value} {count}" for reason, count in by_count(failed).items())

@@ -1,16 +1,18 @@
 """Who is to be withdrawn, in the user's words, and which rows of the run's manifest that is.
 
-Messages hold counts and never names: neither those that were given nor any that come close to them.
+Messages hold counts and line numbers and never names: neither those that were given nor any that come close to them.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from normpipe.errors import UsageError
+from normpipe.release.keys import Kind
+from normpipe.release.withdrawals import Withdrawal, read_withdrawals
 from normpipe.shards.reader import open_part
-from normpipe.shards.withdrawn import placeholder
+from normpipe.shards.withdrawn import placeholder, to_ranges
 
 _BATCH_ROWS = 16_384
 
@@ -34,11 +36,13 @@ class Request:
         subjects: People.
         samples: Single frames or stills.
         dataset: Only rows of this dataset; None takes all.
+        standing: The names are those of a list that is kept, for other runs too: who is not there is passed over.
     """
 
     subjects: frozenset[str]
     samples: frozenset[str]
     dataset: str | None = None
+    standing: bool = False
 
     @property
     def empty(self) -> bool:
@@ -46,10 +50,32 @@ class Request:
         return not (self.subjects or self.samples)
 
     def without(self, rows: Sequence[WithdrawnRow]) -> "Request":
-        """What is left to ask for when these rows are withdrawn."""
+        """What is left to ask for when these rows are found: names that none of them has."""
         rows = [row for row in rows if self.dataset in (None, row.dataset)]
         subjects = self.subjects - {row.subject for row in rows if row.subject is not None}
-        return Request(subjects, self.samples - {row.sample_id for row in rows}, self.dataset)
+        return replace(self, subjects=subjects, samples=self.samples - {row.sample_id for row in rows})
+
+
+@dataclass(frozen=True, slots=True)
+class StandingList:
+    """The list of all who ever withdrew, in the form of `release build --exclude`.
+
+    Attributes:
+        entries: Whom it names, each with its line, from 1.
+    """
+
+    entries: tuple[tuple[int, Withdrawal], ...]
+
+    def request(self, dataset: str | None) -> Request:
+        """Whom it names, as far as they are there."""
+        names = {kind: frozenset(each.name for _, each in self.entries if each.kind is kind) for kind in Kind}
+        return Request(names[Kind.SUBJECT], names[Kind.SAMPLE], dataset, standing=True)
+
+    def lines(self, left: Request) -> str:
+        """Lines of the names that are left of its request: "2-4, 7"; "" where none is."""
+        names = {Kind.SUBJECT: left.subjects, Kind.SAMPLE: left.samples}
+        ranges = to_ranges(line for line, each in self.entries if each.name in names[each.kind])
+        return ", ".join(f"{start}" if stop == start + 1 else f"{start}-{stop - 1}" for start, stop in ranges)
 
 
 def read_names(path: Path) -> list[str]:
@@ -69,11 +95,25 @@ def read_names(path: Path) -> list[str]:
     return names
 
 
+def read_list(path: Path) -> StandingList:
+    """Read a list by the reader of releases, so that one list serves both.
+
+    Raises:
+        UsageError: the file cannot be read, holds no name, or does not say what its lines are.
+    """
+    entries = read_withdrawals([path])
+    if not entries:
+        raise UsageError(f"{path.name}: no names; give one a line, after a first line `subject` or `sample`")
+    lines = enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+    told = [number for number, line in lines if line.strip() and not line.strip().startswith("#")]
+    return StandingList(tuple(zip(told[-len(entries) :], entries, strict=True)))  # the heading is the first, if there is one
+
+
 def find_rows(manifest: Path, request: Request) -> list[WithdrawnRow]:
     """The rows that a request is about, in order.
 
     Raises:
-        UsageError: some names are not there, or a person's name stands in several datasets.
+        UsageError: some names are not there and the request is no standing one, or a person's name stands in several datasets.
     """
     found = [row for row in _rows(manifest) if _is_wanted(row, request)]
     if any(row.sample_id == placeholder(row.row) for row in found):
@@ -82,7 +122,7 @@ def find_rows(manifest: Path, request: Request) -> list[WithdrawnRow]:
         ("--subject", request.subjects, {row.subject for row in found}),
         ("--sample", request.samples, {row.sample_id for row in found}),
     ):
-        missing = len(asked - seen)
+        missing = 0 if request.standing else len(asked - seen)
         if missing:
             raise UsageError(
                 f"{option}: {missing} of {len(asked)} names are not in this run's manifest; nothing was changed. Names must be "

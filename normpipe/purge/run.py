@@ -9,7 +9,7 @@ goes. Each file is replaced atomically and each step may be repeated, so the sam
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from normpipe import __version__
@@ -29,7 +29,7 @@ from normpipe.errors import IncompatibleRunError, NormpipeError, UsageError
 from normpipe.purge.finder import Finder
 from normpipe.purge.parts import digests_within, held_by, is_sound, rewrite_shard
 from normpipe.purge.pending import Pending, read_pending, write_pending
-from normpipe.purge.request import Request, find_rows
+from normpipe.purge.request import Request, WithdrawnRow, find_rows
 from normpipe.purge.scan import Proof, long_names, scan
 from normpipe.report.sheets import REPORT_FOLDER
 from normpipe.shards.atomic import remove_leftovers, write_bytes
@@ -61,22 +61,27 @@ class Withdrawal:
     """What a withdrawal takes, or would take.
 
     Attributes:
-        frames: Manifest rows.
+        rows: Manifest rows, with what names them.
         shards: Shards that hold them.
         committed: Of these, those that are done and are rewritten.
         pictures: Encoded pictures that go.
         derived: Folders that were made from the run and go with them.
     """
 
-    frames: int
+    rows: tuple[WithdrawnRow, ...] = field(repr=False)
     shards: int
     committed: int
     pictures: int
     derived: tuple[str, ...]
 
     @property
+    def frames(self) -> int:
+        """Number of manifest rows."""
+        return len(self.rows)
+
+    @property
     def line(self) -> str:
-        """In one line."""
+        """In one line, without names."""
         derived = f"; gone with them: {', '.join(f'{each}/' for each in self.derived)}" if self.derived else ""
         return (
             f"{self.frames} rows of {self.shards} shards, {self.committed} of them done, with {self.pictures} pictures{derived}"
@@ -112,7 +117,8 @@ def purge(out: Path, request: Request, *, date: str | None = None, takeover: boo
         takeover: Take over a lease that stands still.
 
     Yields:
-        Each withdrawal when it is proved: the interrupted one, then the one asked for as far as that was another.
+        Each withdrawal when it is proved: the interrupted one, then the one asked for as far as that was another; none where
+        nobody of a standing list is there.
 
     Raises:
         UsageError: `out` is no run's folder, or holds none of that name, or nobody is named and nothing is to be finished.
@@ -126,11 +132,18 @@ def purge(out: Path, request: Request, *, date: str | None = None, takeover: boo
         pending = read_pending(out)
         if pending is not None:
             yield _finished(out, pending)
-            request = request.without(pending.rows)
+            # A person of whom a single sample had gone may be asked for now.
+            there = frozenset(row.subject for row in find_rows(out / MANIFEST_FILE, replace(request, standing=True)))
+            left = request.without(pending.rows)
+            request = replace(left, subjects=left.subjects | request.subjects & there)
         elif request.empty:
-            raise UsageError(f"nobody is named and {out.name} has no withdrawal to finish; add --subject or --sample")
+            raise UsageError(
+                f"nobody is named and {out.name} has no withdrawal to finish; add --subject, --sample or --exclude"
+            )
         if not request.empty:
             pending = _begun(out, request, date)
+            if not pending.rows:
+                return
             _check_idle(out, pending.derived)
             write_pending(out, pending)
             yield _finished(out, pending)
@@ -156,7 +169,9 @@ def _begun(out: Path, request: Request, date: str | None) -> Pending:
             pictures |= images
             contents |= sources
             before.update({file["path"]: file["sha256"] for file in commit["files"]})
-    return Pending(tuple(rows), tuple(sorted(pictures)), tuple(sorted(contents)), before, tuple(_derived(out)), date)
+    return Pending(
+        tuple(rows), tuple(sorted(pictures)), tuple(sorted(contents)), before, tuple(_derived(out)) if rows else (), date
+    )
 
 
 def _check_idle(out: Path, derived: Sequence[str]) -> None:
@@ -207,7 +222,7 @@ def _told(out: Path, pending: Pending) -> Withdrawal:
     assert plan is not None, "looked at before"
     shards = {place // plan.shard_size for place in pending.places}
     committed = {Path(path).name for path in pending.before if path.startswith(f"{SHARDS_FOLDER}/")}
-    return Withdrawal(len(pending.rows), len(shards), len(committed), len(pending.pictures), pending.derived)
+    return Withdrawal(pending.rows, len(shards), len(committed), len(pending.pictures), pending.derived)
 
 
 def _derived(out: Path) -> Iterator[str]:
