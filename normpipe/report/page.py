@@ -173,11 +173,14 @@ def _unfinished(plan: Mapping[str, object], run: Mapping[str, object]) -> str | 
 def _failed(survey: Survey) -> list[_Failed]:
     rows = []
     for reason, count in survey.failed.items():
-        action = (
-            "Run again with --retry-failed." if reason.may_pass_again else "Look at the file; running again changes nothing."
-        )
-        rows.append(_Failed(reason, count, count / survey.rows, REASON_MEANINGS[reason], action))
+        rows.append(_Failed(reason, count, count / survey.rows, REASON_MEANINGS[reason], _action(reason)))
     return rows
+
+
+def _action(reason: Reason) -> str:
+    if reason is Reason.WITHDRAWN:
+        return "Nothing."
+    return "Run again with --retry-failed." if reason.may_pass_again else "Look at the file; running again changes nothing."
 
 
 def _stages(seconds: object) -> list[_Bar]:

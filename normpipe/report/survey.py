@@ -151,7 +151,7 @@ class Survey:
         failed: Count by reason, most frequent first.
         histograms: One per entry of MEASURES, over the rows that are ok.
         sample: Seeded random rows among those that are ok, in run order.
-        failures: Failed rows, the reasons taking turns.
+        failures: Failed rows, the reasons taking turns, without withdrawn ones, of which there is nothing to see.
         lowest: Rows of lowest quality (QUALITY_RULE), worst first.
     """
 
@@ -210,7 +210,7 @@ def survey_run(out: Path, count: int, seed: int) -> Survey:
         failed={reason: reasons[reason] for reason in ordered},
         histograms=histograms,
         sample=sorted(sample.addresses()),
-        failures=_take_turns([failures[reason].addresses() for reason in ordered], count),
+        failures=_take_turns([failures[reason].addresses() for reason in ordered if reason is not Reason.WITHDRAWN], count),
         # Without any score the landmarker was not asked (quality.remeasure), which is no fault of the pictures.
         lowest=(lowest if remeasured else lowest_unmeasured).addresses(),
     )

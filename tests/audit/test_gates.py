@@ -17,13 +17,13 @@ def attack(method, auc):
     return {"feature": "e", "method": method, "result": {"auc": auc}}
 
 
-def document(auc=AUC, correlation=KEPT, blend=None, gap=0.0, failed=0, learnt=AUC, before=KEPT):
+def document(auc=AUC, correlation=KEPT, blend=None, gap=0.0, failed=0, withdrawn=0, learnt=AUC, before=KEPT):
     expression = {"displacement": {"whole": {"correlation": correlation, "slope": fig(1.0, 0.9, 1.1)}}}
     if blend is not None:
         expression["blendshapes"] = {"mean": {"correlation": blend, "slope": blend}}
     return {
         "instruments": {"identity.e": "ab"},
-        "run": {"rows": 100, "failed_rows": failed},
+        "run": {"rows": 100, "withdrawn_rows": withdrawn, "failed_rows": failed},
         "findings": {
             "identity": {
                 "before": [attack("cosine", before)],
@@ -112,3 +112,9 @@ def test_only_failures_count_for_the_failure_gap():
 
 def test_failed_rows_count():
     assert not passed(judged(document(failed=11), Gates(max_failed_fraction=0.1)))
+
+
+def test_who_withdrew_is_no_row_that_could_have_failed():
+    (verdict,) = judged(document(failed=4, withdrawn=50), Gates(max_failed_fraction=0.07))
+    assert line(verdict) == "gates.max_failed_fraction=0.07 missed: 0.080"
+    assert passed(judged(document(withdrawn=100), Gates(max_failed_fraction=0.0)))

@@ -19,6 +19,8 @@ from normpipe.audit.plan import AuditOptions, plan_audit
 from normpipe.config import Gates
 from normpipe.engine.dask import DaskExecutor
 from normpipe.errors import UsageError
+from normpipe.purge.request import Request
+from normpipe.purge.run import purge
 
 FINDINGS = ("findings", "expression", "displacement", "whole")
 WORST = ("findings", "identity", "worst", "result", "auc")
@@ -196,6 +198,32 @@ def test_a_finished_audit_is_not_done_again_but_judged_anew(few, tmp_path):
     assert "gates.max_identity_auc=0.5 missed: not measurable" in (folder / "audit" / "index.html").read_text()
     drawn = audited(folder)
     assert drawn.document["passed"] is False  # drawing again takes no verdict back
+
+
+def test_who_withdrew_is_told_of_apart_from_what_failed(few, tmp_path):
+    folder = copied(few, tmp_path / "out")
+    (done,) = purge(folder, Request(frozenset({"p001"}), frozenset()))
+    assert done.withdrawal.frames == 5
+    found = audited(folder, gates=Gates(max_failed_fraction=0.01))
+    told = [at(found.document, "run", name) for name in ("rows", "withdrawn_rows", "failed_rows", "failed")]
+    assert told == [20, 5, 0, {}]
+    assert found.document["passed"] is True
+    page = found.page.read_text()
+    assert "15 pairs of 20 rows (5 withdrawn)" in page
+    assert "5 rows were withdrawn: only their places are left" in page
+
+
+def test_an_audit_of_before_that_counted_them_as_failed_is_judged_anew(few, tmp_path):
+    folder = copied(few, tmp_path / "out")
+    list(purge(folder, Request(frozenset({"p001"}), frozenset())))
+    path = audited(folder).page.with_name("audit.json")
+    document = json.loads(path.read_text())
+    document["run"] |= {"failed_rows": 5, "failed": {"withdrawn": 5}}
+    del document["run"]["withdrawn_rows"]
+    path.write_text(json.dumps(document))
+    again = audited(folder, gates=Gates(max_failed_fraction=0.01))
+    assert again.summary is None, "nothing is measured again"
+    assert again.document["passed"] is True
 
 
 def test_an_instrument_that_is_not_given_again_is_asked_for(few, embedding, tmp_path):

@@ -24,6 +24,12 @@ def test_the_last_line_is_the_page(out, capsys):
     assert "p000" not in (out / "audit" / "audit.json").read_text()
 
 
+def test_the_page_is_named_as_the_folder_was_given(out, capsys, monkeypatch):
+    monkeypatch.chdir(out.parent)
+    code, printed, _ = normpipe(capsys, "audit", out.name, "--repetitions", "1", "--hash-ids")
+    assert (code, printed.splitlines()[-1]) == (0, f"{out.name}/audit/index.html")
+
+
 def test_a_missed_gate_is_a_line_and_exit_code_1(out, tmp_path, capsys):
     pipeline = tmp_path / "gates.yaml"
     pipeline.write_text("gates:\n  max_identity_auc: 0.5\nnormalize:\n  detail: 1.0\n")

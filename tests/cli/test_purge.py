@@ -42,6 +42,41 @@ def test_names_from_files_and_from_the_line_add_up(out, tmp_path, capsys):
     assert {row["subject"] for row in rows(out)} == {GONE, None}
 
 
+def test_the_list_of_releases_serves_again_and_again(out, tmp_path, capsys):
+    """Who stands on it and not in the run is told of by line, and in the way of nobody."""
+    people = tmp_path / "withdrawn.txt"
+    people.write_text(f"# letters of spring\n\nsubject\n{GONE}\nzoe\nsample:{name(1)}\n")
+    code, text, errors = normpipe(capsys, "purge", out, "--exclude", people, "--dry-run")
+    assert (code, text.startswith("would withdraw 7 rows")) == (0, True)
+    told = "not in this run's manifest: line {} of the list (withdrawn before, of another run, or misspelt)\n"
+    assert errors == told.format("5")
+    code, text, errors = normpipe(capsys, "purge", out, "--exclude", people)
+    assert (code, text.startswith("withdrew 7 rows"), errors) == (0, True, told.format("5"))
+    record = (out / "purged.json").read_bytes()
+    code, text, errors = normpipe(capsys, "purge", out, "--exclude", people)
+    assert (code, text) == (0, "nobody on the list is in this run's manifest; nothing was changed\n")
+    assert errors == told.format("4-6")
+    assert (out / "purged.json").read_bytes() == record
+    people.write_text(people.read_text() + "ben\n")
+    code, text, errors = normpipe(capsys, "purge", out, "--exclude", people)
+    assert (code, text.startswith("withdrew 3 rows"), errors) == (0, True, told.format("4-6"))
+
+
+@pytest.mark.parametrize(
+    ("content", "more", "said"),
+    [
+        ("ben\n", (), "withdrawn.txt, line 1: subject or sample?"),
+        ("subject\n# nobody yet\n", (), "withdrawn.txt: no names"),
+        ("subject\nben\n", ("--subject", GONE), "--exclude: names in no other way beside it"),
+    ],
+)
+def test_a_list_that_cannot_be_taken_is_one_line_without_names(out, tmp_path, capsys, content, more, said):
+    (tmp_path / "withdrawn.txt").write_text(content)
+    code, text, errors = normpipe(capsys, "purge", out, "--exclude", tmp_path / "withdrawn.txt", *more)
+    assert (code, text, said in errors, errors.count("\n")) == (2, "", True, 1)
+    assert "ben" not in errors
+
+
 def test_a_dry_run_counts_and_writes_nothing(out, capsys):
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     code, text, _ = normpipe(capsys, "purge", out, "--subject", GONE, "--dry-run")

@@ -16,14 +16,14 @@ from normpipe.classify.arms import Arm
 from normpipe.classify.shards import open_shards
 from normpipe.engine.lock import locked
 from normpipe.engine.summary import read_summary
-from normpipe.errors import IncompatibleRunError
+from normpipe.errors import IncompatibleRunError, NormpipeError
 from normpipe.purge.run import purge
 from normpipe.report.page import write_report
 from normpipe.report.sheets import SheetOptions
 from normpipe.shards.reader import iter_rows
 from normpipe.shards.withdrawn import PURGING_FILE
 
-from .people import GONE, bytes_of, run, subject, traces, withdrawn, write_media
+from .people import GONE, bytes_of, name, run, sample, subject, traces, withdrawn, write_media
 
 SETTINGS = ("detect.policy=track", "normalize.own_neutral=true")
 READERS = {
@@ -104,6 +104,17 @@ def test_the_same_command_goes_on_from_every_fourth_step(finished, whole, manife
         shutil.rmtree(out)
         after += 4
     assert after > 50
+
+
+def test_a_person_is_asked_for_after_one_sample_of_theirs_was_begun(finished, tmp_path):
+    out = shutil.copytree(finished, tmp_path / "out")
+    (out / "notes.txt").write_text(name(0))
+    with pytest.raises(NormpipeError, match=r"notes\.txt: a name"):
+        withdrawn(out, sample(name(0)))
+    (out / "notes.txt").unlink()
+    first, second = purge(out, subject(GONE))
+    assert (first.withdrawal.frames, second.withdrawal.frames) == (1, 5)
+    assert traces(out, GONE) == []
 
 
 @pytest.mark.parametrize("reader", READERS)

@@ -38,6 +38,13 @@ def test_headline_numbers_and_reasons(write_run):
     assert "decode 1.0 s · 25.0 %" in text
 
 
+def test_nobody_is_sent_after_what_was_withdrawn(write_run):
+    out = write_run(Run([Row("ok"), Row("withdrawn-00000001", Reason.WITHDRAWN)]))
+    page = write_report(out, None, SheetOptions()).read_text()
+    assert "Nothing." in page
+    assert "Look at the file" not in page
+
+
 def test_every_reason_is_explained():
     assert set(REASON_MEANINGS) == set(Reason)
 

@@ -31,6 +31,13 @@ def test_counts_rows_and_reasons_over_all_parts(write_run):
     assert list(survey.failed.items()) == [(Reason.NO_FACE, 3), (Reason.TRUNCATED, 1)]
 
 
+def test_withdrawn_rows_are_counted_and_not_shown(write_run):
+    out = write_run(Run([Row("dark", Reason.NO_FACE), *(Row(f"withdrawn-0000000{i}", Reason.WITHDRAWN) for i in (1, 2))]))
+    survey = survey_run(out, count=10, seed=0)
+    assert survey.failed == {Reason.WITHDRAWN: 2, Reason.NO_FACE: 1}
+    assert ids_at(out, survey.failures) == ["dark"]
+
+
 def test_parts_without_a_journal_record_are_not_read(write_run):
     out = write_run(Run([Row(f"s{i}") for i in range(8)], part_rows=4))
     (out / "journal" / "part-00001.json").unlink()
