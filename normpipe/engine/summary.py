@@ -156,8 +156,9 @@ def by_count(failed: Mapping[Reason, int]) -> dict[Reason, int]:
 
 def answerable(rows: int, failed: Mapping[Reason, int]) -> tuple[int, dict[Reason, int]]:
     """Rows and failures that a gate holds against each other: a row whose person withdrew is neither."""
-    left = {reason: count for reason, count in failed.items() if reason is not Reason.WITHDRAWN}
-    return rows - (sum(failed.values()) - sum(left.values())), left
+    left = dict(failed)
+    withdrawn = left.pop(Reason.WITHDRAWN, 0)
+    return rows - withdrawn, left
 
 
 def spoken(failed: Mapping[Reason, int]) -> str:
