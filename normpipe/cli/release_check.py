@@ -33,7 +33,7 @@ def verify(*, url: str, content: bool, public_key: Path | None, jobs: int) -> No
     for problem in found.problems:
         click.echo(problem)
     if found.problems:
-        click.echo(f"error: {len(found.problems)} problems: this is not the release that was built", err=True)
+        click.echo(f"error: {found.conclusion}", err=True)
         sys.exit(1)
     click.echo(f"verified: {found.rows} rows, {found.files} files{', signature' if public_key is not None else ''}")
 

@@ -31,6 +31,7 @@ def pull(*, url: str, folder: Path, revision: str | None, public_key: Path | Non
 
     FOLDER must be absent, empty, or hold the same release; files there that are right are not fetched again.
     """
+    from normpipe.address import shown
     from normpipe.release.pull import pull as pull_release
     from normpipe.release.remote import open_remote
 
@@ -45,13 +46,13 @@ def pull(*, url: str, folder: Path, revision: str | None, public_key: Path | Non
         if error.filename is not None:
             raise
         raise NormpipeError(
-            f"URL: cannot be read ({error.strerror}); check it and its keys; the same command goes on"
+            f"{shown(url)}: cannot be read ({error.strerror}); check it and its keys; the same command goes on"
         ) from error
     if public_key is not None:
         signed = "signature verified"
     else:
         signed = "signed, but not held against a key (--public-key)" if pulled.signed else "not signed"
     click.echo(
-        f"{click.format_filename(folder)}: {pulled.files} files, {pulled.fetched} of them fetched "
+        f"{click.format_filename(shown(str(folder)))}: {pulled.files} files, {pulled.fetched} of them fetched "
         f"({pulled.fetched_bytes} bytes); all verified; {signed}"
     )

@@ -48,7 +48,7 @@ def push(*, folder: Path, url: str, revision: str | None, public: bool, check: b
         if error.filename is not None:
             raise
         raise NormpipeError(
-            f"URL: cannot be reached or written ({error.strerror}); check it and its keys; the same command goes on"
+            f"{shown(url)}: cannot be reached or written ({error.strerror}); check it and its keys; the same command goes on"
         ) from error
     how = f"{pushed.sized} of them by size only (--check reads them back)" if pushed.sized else "by checksum"
     click.echo(

@@ -41,6 +41,19 @@ class FoundRows:
     subjects: set[tuple[str | None, str]] = field(default_factory=set)
 
 
+@dataclass(slots=True)
+class _WrongRows:
+    """Rows with the same fault: the first, and the others."""
+
+    first: int
+    more: set[int] = field(default_factory=set)
+
+    @property
+    def others(self) -> str:
+        """In words."""
+        return f", and {len(self.more)} more" if self.more else ""
+
+
 def check_rows(path: Path, entry: ReleasedFile, split: str, document: ReleaseDocument) -> FoundRows:
     """Read every row of a file, and decode every picture.
 
@@ -54,8 +67,12 @@ def check_rows(path: Path, entry: ReleasedFile, split: str, document: ReleaseDoc
     try:
         with pq.ParquetFile(path) as file:
             _check_schema(file, document, found)
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS) if not found.problems else ():
-                _check_batch(batch.replace_schema_metadata(None), split, document, found)
+            if found.problems:  # its cells mean something else
+                return found
+            wrong: dict[str, _WrongRows] = {}
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS):
+                _check_batch(batch.replace_schema_metadata(None), split, document, found, wrong)
+            found.problems += [f"row {rows.first}: {text}{rows.others}" for text, rows in wrong.items()]
     except (pa.ArrowException, OSError) as error:
         found.problems.append(f"cannot be read as Parquet after {len(found.digests)} rows ({type(error).__name__})")
         return found
@@ -75,15 +92,19 @@ def _check_schema(file: pq.ParquetFile, document: ReleaseDocument, found: FoundR
         found.problems.append("other metadata than declared")
 
 
-def _check_batch(batch: pa.RecordBatch, split: str, document: ReleaseDocument, found: FoundRows) -> None:
+def _check_batch(
+    batch: pa.RecordBatch, split: str, document: ReleaseDocument, found: FoundRows, wrong: dict[str, _WrongRows]
+) -> None:
     first = len(found.digests)
     found.digests += row_digests(batch)
     count_labels(batch, found.labels)
     subjects = zip(batch["dataset"].to_pylist(), batch["subject"].to_pylist(), strict=True)
     found.subjects.update((dataset, subject) for dataset, subject in subjects if subject is not None)
     for place, text in _wrong_cells(batch, split, document.plain_ids):
-        if len(found.problems) < _SHOWN:
-            found.problems.append(f"row {first + place}: {text}")
+        if text in wrong:
+            wrong[text].more.add(first + place)
+        elif len(wrong) < _SHOWN:
+            wrong[text] = _WrongRows(first + place)
 
 
 def _wrong_cells(batch: pa.RecordBatch, split: str, plain_ids: bool) -> Iterator[tuple[int, str]]:

@@ -28,6 +28,10 @@ _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Count = Annotated[int, Field(ge=0)]
 
 
+class OtherFormatError(UsageError):
+    """A release.json that is not damaged, but of a format that this version does not read."""
+
+
 class Part(BaseModel):
     """An object of the document, unknown keys refused."""
 
@@ -176,13 +180,15 @@ def parse_release(content: bytes, called: str) -> ReleaseDocument:
         called: What messages call the release.
 
     Raises:
-        UsageError: it is not such a document, or one of another version.
+        OtherFormatError: it is one of another version.
+        UsageError: it is not such a document.
     """
     try:
         found = json.loads(content)
         version = found.get("format_version") if isinstance(found, dict) else None
         if version != FORMAT_VERSION:
-            raise UsageError(f"{called}: {RELEASE_FILE} is of format {version}, this version reads {FORMAT_VERSION}")
+            kind = OtherFormatError if isinstance(version, int) else UsageError
+            raise kind(f"{called}: {RELEASE_FILE} is of format {version}, this version reads {FORMAT_VERSION}")
         return ReleaseDocument.model_validate(found)
     except ValidationError as error:
         first = error.errors()[0]

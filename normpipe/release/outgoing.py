@@ -1,4 +1,4 @@
-"""A file on its way out: read once, piece by piece, and hashed while it is sent, so that nothing wrong gets its name there."""
+"""A file on its way out: hashed before anything is sent, and again while it is, so that nothing wrong gets its name there."""
 
 import hashlib
 from collections.abc import Iterator
@@ -7,6 +7,8 @@ from pathlib import Path
 
 from normpipe.errors import NormpipeError
 from normpipe.release.parallel import Halt
+
+_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,11 @@ class Outgoing:
     source: Path
     size: int
     sha256: str
+
+    def check(self, halt: Halt) -> None:
+        """Read it to its end. Raises NormpipeError as `pieces` does."""
+        for _ in self.pieces(_BLOCK, halt):
+            pass
 
     def pieces(self, size: int, halt: Halt) -> Iterator[bytes]:
         """Its content in pieces of `size` bytes; an empty file is one empty piece. The last comes after the whole was checked.

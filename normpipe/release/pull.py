@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from normpipe.address import shown
 from normpipe.errors import NormpipeError, UsageError
 from normpipe.release.parallel import Halt, in_parallel
 from normpipe.release.push import read_small, refuse_other_files
@@ -31,7 +32,7 @@ class Pulled:
     """What a pull did.
 
     Attributes:
-        files: Named in SHA256SUMS.
+        files: Of the release, SHA256SUMS and its signature included.
         fetched: Files that were not in the folder, or not right.
         fetched_bytes: Their bytes.
         signed: The release has a signature; checked if a key was given.
@@ -67,7 +68,7 @@ def pull(source: Remote, folder: Path, jobs: int, *, public_key: Path | None = N
         if signature is None:
             raise UsageError(f"{SIGNATURE_FILE}: not there; the release is not signed")
         check_signature(content, signature, key)
-    _refuse_gaps(sums, sizes)
+    _refuse_gaps(sums, sizes, source.name)
     _refuse_other_folder(folder, sums, content)
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / SUMS_FILE).exists():
@@ -79,23 +80,30 @@ def pull(source: Remote, folder: Path, jobs: int, *, public_key: Path | None = N
     if sizes is not None:
         _refuse_full_disk(folder, sum(sizes[path] for path in missing))
 
+    def arrived(path: str, size: int) -> None:
+        fetched[path] = size
+        say(f"{path}: fetched, {size} bytes")
+
     def fetch(path: str) -> None:
-        fetched[path] = _fetch(source, path, folder / path, (sums.digests[path], None if sizes is None else sizes[path]), halt)
-        say(f"{path}: fetched, {fetched[path]} bytes")
+        expected = sums.digests[path], None if sizes is None else sizes[path]
+        arrived(path, _fetch(source, path, folder / path, expected, halt))
 
     in_parallel(fetch, missing, jobs, halt)
-    if signature is not None:
+    if signature is not None and not _holds(folder / SIGNATURE_FILE, signature):
         write_bytes(folder / SIGNATURE_FILE, signature)
+        arrived(SIGNATURE_FILE, len(signature))
     if not (folder / SUMS_FILE).exists():
         (folder / MARKER_FILE).replace(folder / SUMS_FILE)
-    return Pulled(len(sums), len(fetched), sum(fetched.values()), signature is not None)
+        arrived(SUMS_FILE, len(content))
+    files = len(sums) + 1 + (signature is not None)
+    return Pulled(files, len(fetched), sum(fetched.values()), signature is not None)
 
 
 def _sums_of(source: Remote) -> bytes:
     try:
         return read_small(source, SUMS_FILE, MOST_BYTES)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise UsageError(f"URL: no {SUMS_FILE} is there; this is no release, or its push is not finished") from error
+        raise UsageError(f"{source.name}: no {SUMS_FILE} is there; this is no release, or its push is not finished") from error
 
 
 def _signature_of(source: Remote, sizes: Mapping[str, int] | None) -> bytes | None:
@@ -110,40 +118,45 @@ def _signature_of(source: Remote, sizes: Mapping[str, int] | None) -> bytes | No
     return signature
 
 
-def _refuse_gaps(sums: Sums, sizes: Mapping[str, int] | None) -> None:
+def _refuse_gaps(sums: Sums, sizes: Mapping[str, int] | None, where: str) -> None:
     if sizes is None:
         return
-    refuse_other_files(sizes, [*sums, SUMS_FILE, SIGNATURE_FILE], "URL")
+    refuse_other_files(sizes, [*sums, SUMS_FILE, SIGNATURE_FILE], where)
     for path in sums:
         if path not in sizes:
             raise NormpipeError(f"{path}: {SUMS_FILE} names it, but it is not there; ask whoever published the release")
 
 
 def _refuse_other_folder(folder: Path, sums: Sums, content: bytes) -> None:
-    """FOLDER is absent, empty, or marked by a pull of the same release, and no link leads out of it."""
+    """The folder is absent, empty, or marked by a pull of the same release, and no link leads out of it."""
+    name = shown(str(folder))
     if folder.exists() and not folder.is_dir():
-        raise UsageError("FOLDER: a file of that name is there")
+        raise UsageError(f"{name}: a file of that name is there")
     found = files_below(folder)
     if not found:
         return
     marks = [folder / name for name in (SUMS_FILE, MARKER_FILE) if name in found]
     if not marks or any(mark.read_bytes() != content for mark in marks):
-        raise UsageError("FOLDER: holds other files, or another release; name an empty folder")
-    refuse_other_files(found, [*sums, SUMS_FILE, SIGNATURE_FILE, MARKER_FILE], "FOLDER")
+        raise UsageError(f"{name}: holds other files, or another release; name an empty folder")
+    refuse_other_files(found, [*sums, SUMS_FILE, SIGNATURE_FILE, MARKER_FILE], name)
     for path in sums:
         for parent in PurePosixPath(path).parents:
             if parent.name and (folder / parent).is_symlink():
-                raise UsageError(f"FOLDER: {parent} is a link; name an empty folder")
+                raise UsageError(f"{name}: {parent} is a link; name an empty folder")
 
 
 def _refuse_full_disk(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise UsageError(f"FOLDER: {needed / 1e9:.1f} GB are to come and its disk has {free / 1e9:.1f} GB free")
+        raise UsageError(f"{shown(str(folder))}: {needed / 1e9:.1f} GB are to come and its disk has {free / 1e9:.1f} GB free")
 
 
 def _is_right(file: Path, digest: str) -> bool:
     return file.is_file() and not file.is_symlink() and sha256_of(file) == digest
+
+
+def _holds(file: Path, content: bytes) -> bool:
+    return file.is_file() and not file.is_symlink() and file.read_bytes() == content
 
 
 def _fetch(source: Remote, path: str, target: Path, expected: tuple[str, int | None], halt: Halt) -> int:

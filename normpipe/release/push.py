@@ -1,9 +1,10 @@
 """Push: a release's folder to a place of `release.remote`, so that nobody ever takes half of it for the whole.
 
-release.json goes first and says whose place it is, SHA256SUMS goes last and says that all is there; between them the files,
-several at a time. Each is hashed while it is sent and gets its name when it is whole, so what is there with its size is right
-as far as this program wrote it; the checksum that the place keeps, or reading it back, says so for good. Nothing is ever
-removed there but what a broken push of the same files left, and a place that holds anything else is refused.
+All that is to be sent is read and hashed first: a release that is damaged here leaves no trace there. release.json goes first
+and says whose place it is, SHA256SUMS goes last and says that all is there; between them the files, several at a time. Each is
+hashed again while it is sent and gets its name when it is whole, so what is there with its size is right as far as this program
+wrote it; the checksum that the place keeps, or reading it back, says so for good. Nothing is ever removed there but what a
+broken push of the same files left, and a place that holds anything else is refused.
 """
 
 import json
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from normpipe.address import shown
 from normpipe.errors import NormpipeError, UsageError
 from normpipe.release.outgoing import Outgoing
 from normpipe.release.parallel import Halt, in_parallel
@@ -61,13 +63,16 @@ def push(release: Path, target: Target, jobs: int, *, check: bool = False, say: 
     """
     files, title = outgoing_files(release), _title(release)
     if isinstance(target, FolderRemote) and target.folder.resolve().is_relative_to(release.resolve()):
-        raise UsageError("URL: lies in the release itself; name another place")
+        raise UsageError(f"{target.name}: lies in the release itself; name another place")
     target.prepare()
     before = _sizes(target)
     _refuse_others(target, files, before)
     halt = Halt()
     kept = in_parallel(lambda file: _is_there(file, target, before, check=check), files, jobs, halt)
     missing = [file for file, is_there in zip(files, kept, strict=True) if not is_there]
+    if missing:
+        say(f"hashing {len(missing)} files, {sum(file.size for file in missing)} bytes, before the first is sent")
+    in_parallel(lambda file: file.check(halt), missing, jobs, halt)
 
     def send(file: Outgoing) -> None:
         target.send(file, halt)
@@ -80,7 +85,7 @@ def push(release: Path, target: Target, jobs: int, *, check: bool = False, say: 
     if missing:
         target.publish(title)
     after = _sizes(target)
-    refuse_other_files(after, [*(file.path for file in files), SIGNATURE_FILE], "URL")
+    refuse_other_files(after, [*(file.path for file in files), SIGNATURE_FILE], target.name)
     checked = set(missing) if check else set[Outgoing]()
     verified = in_parallel(lambda file: _verified(file, target, after, check=file in checked), files, jobs, halt)
     sized = 0 if check else verified.count(False)
@@ -100,7 +105,7 @@ def outgoing_files(release: Path) -> list[Outgoing]:
     if (release / SIGNATURE_FILE).is_file():
         digests[SIGNATURE_FILE] = sha256_of(release / SIGNATURE_FILE)
     digests[SUMS_FILE] = sha256(content).hexdigest()
-    refuse_other_files(files_below(release), digests, "RELEASE")
+    refuse_other_files(files_below(release), digests, shown(str(release)))
     for path in digests:
         if (release / path).is_symlink() or not (release / path).is_file():
             raise UsageError(f"{path}: {SUMS_FILE} names it, but no such file is there; get or build the release again")
@@ -124,7 +129,7 @@ def read_small(remote: Remote, path: str, most: int) -> bytes:
 def _sizes(target: Target) -> Mapping[str, int]:
     there = target.sizes()
     if there is None:
-        raise UsageError("URL: such addresses can be read only; name a place that takes files")
+        raise UsageError(f"{target.name}: such addresses can be read only; name a place that takes files")
     return there
 
 
@@ -141,12 +146,14 @@ def _refuse_others(target: Target, files: Sequence[Outgoing], there: Mapping[str
     """The place is empty, or its release.json and its SHA256SUMS, where there is one, are ours."""
     if not there:
         return
-    refuse_other_files(there, [*(file.path for file in files), SIGNATURE_FILE], "URL")
+    refuse_other_files(there, [*(file.path for file in files), SIGNATURE_FILE], target.name)
     for file in files:
         if file.path not in {RELEASE_FILE, SUMS_FILE} or (file.path == SUMS_FILE and SUMS_FILE not in there):
             continue
         if file.path not in there or read_small(target, file.path, file.size) != file.source.read_bytes():
-            raise UsageError("URL: another release, or files of none, are there; each release gets a URL of its own")
+            raise UsageError(
+                f"{target.name}: another release, or files of none, are there; each release gets a place of its own"
+            )
 
 
 def _is_there(file: Outgoing, target: Target, there: Mapping[str, int], *, check: bool) -> bool:

@@ -2,7 +2,7 @@
 
 A Hugging Face repository is written as fsspec writes it, `hf://datasets/owner/name[@revision]`: one form of address for all
 places, and the one that pandas, polars and DuckDB read the same files by. Only the place that the user names is ever connected
-to, and no address is repeated in messages, as it may hold a password.
+to, and messages call it by its address without what may be secret.
 """
 
 import re
@@ -13,6 +13,7 @@ from typing import BinaryIO, Protocol
 from fsspec.core import url_to_fs
 from fsspec.registry import known_implementations
 
+from normpipe.address import shown
 from normpipe.errors import ModelUnavailableError, UsageError
 from normpipe.release.outgoing import Outgoing
 from normpipe.release.parallel import Halt
@@ -43,6 +44,10 @@ _PACKAGES = {
 
 class Remote(Protocol):
     """A place that holds a release."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it: its address, without what may be secret."""
 
     def sizes(self) -> Mapping[str, int] | None:
         """Bytes of every file there, by path; None where the place cannot list. Left out is what a broken push left behind.
@@ -114,7 +119,7 @@ def open_target(url: str, revision: str | None = None, *, public: bool = False) 
         ModelUnavailableError: the package for it is not installed.
     """
     if not url or "::" in url:
-        raise UsageError("URL: write a folder, one URL of fsspec, or hf://datasets/owner/name")
+        raise UsageError(f"{shown(url) or 'URL'}: no address; write a folder, one URL of fsspec, or hf://datasets/owner/name")
     scheme = _SCHEME.match(url)
     if scheme is not None and scheme[1] == "hf":
         return _hub(url, revision, public)
@@ -129,7 +134,7 @@ def open_target(url: str, revision: str | None = None, *, public: bool = False) 
 
 def _fsspec(url: str, scheme: str) -> Target:
     if scheme not in known_implementations:
-        raise UsageError(f"URL: no file system is known for {scheme}://")
+        raise UsageError(f"{shown(url)}: no file system is known for {scheme}://")
     try:
         retried(lambda: url_to_fs(url))
     except ImportError as error:
@@ -137,7 +142,7 @@ def _fsspec(url: str, scheme: str) -> Target:
         advice = f"pip install {package}" if package else known_implementations[scheme].get("err", "see fsspec's documentation")
         raise ModelUnavailableError(f"{scheme}:// needs a package that is not installed: {advice}") from error
     except (ValueError, TypeError) as error:  # each backend reads URLs in its own way
-        raise UsageError(f"URL: the file system for {scheme}:// cannot read this address") from error
+        raise UsageError(f"{shown(url)}: the file system for {scheme}:// cannot read this address") from error
     if scheme in {"s3", "s3a"}:
         from normpipe.release.remote_s3 import S3Remote
 
@@ -150,7 +155,7 @@ def _fsspec(url: str, scheme: str) -> Target:
 def _hub(url: str, revision: str | None, public: bool) -> Target:
     found = _HUB.fullmatch(url)
     if found is None:
-        raise UsageError("URL: write hf://datasets/owner/name or hf://datasets/owner/name@revision")
+        raise UsageError(f"{shown(url)}: no repository; write hf://datasets/owner/name or hf://datasets/owner/name@revision")
     if revision is not None and found["revision"] is not None:
         raise UsageError("--revision: the URL names a revision already; give one")
     try:

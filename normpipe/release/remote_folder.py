@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
+from normpipe.address import shown
 from normpipe.errors import UsageError
 from normpipe.release.outgoing import Outgoing
 from normpipe.release.parallel import Halt
@@ -22,6 +23,7 @@ class FolderRemote:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.name = shown(str(folder))
 
     def sizes(self) -> Mapping[str, int]:
         """Bytes of every file below the folder; nothing where there is no folder."""
@@ -34,9 +36,9 @@ class FolderRemote:
     def prepare(self) -> None:
         """See that its parent is there; the folder itself is made with the first file."""
         if not self.folder.absolute().parent.is_dir():
-            raise UsageError("URL: the folder above it is not there")
+            raise UsageError(f"{self.name}: the folder above it is not there")
         if self.folder.exists() and not self.folder.is_dir():
-            raise UsageError("URL: a file of that name is there")
+            raise UsageError(f"{self.name}: a file of that name is there")
 
     def agrees(self, file: Outgoing) -> bool | None:
         """None: disks keep no checksum of a file."""

@@ -11,6 +11,7 @@ from typing import BinaryIO
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
+from normpipe.address import shown
 from normpipe.errors import NormpipeError
 from normpipe.release.outgoing import Outgoing
 from normpipe.release.parallel import Halt, HaltedError
@@ -29,6 +30,7 @@ class FsspecRemote:
     """
 
     def __init__(self, url: str) -> None:
+        self.name = shown(url)
         self._url = url
         self._base = str(url_to_fs(url)[1]).rstrip("/")
 

@@ -39,6 +39,7 @@ class HubRemote:
     def __init__(self, name: str, revision: str | None, public: bool) -> None:
         disable_progress_bars()
         logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+        self.name = f"hf://datasets/{name}" + (f"@{revision}" if revision is not None else "")
         self._api = HfApi()
         self._name = name
         self._revision = revision
@@ -71,7 +72,7 @@ class HubRemote:
             retried(lambda: self._api.create_repo(self._name, private=not self._public, repo_type=_KIND))
         else:
             if not info.private and not self._public:
-                raise UsageError("URL: the repository is public; make it private, or give --public")
+                raise UsageError(f"{self.name}: the repository is public; make it private, or give --public")
         if self._revision is not None:
             self._make_branch(self._revision)
 

@@ -44,8 +44,8 @@ def sign(release: Path, key: Path, passphrase: bytes | None = None) -> None:
         NormpipeError: a file is not what SHA256SUMS says.
     """
     if key.resolve().is_relative_to(release.resolve()):
-        raise UsageError("--key: the private key lies in the release, where it would be published; move it away")
-    private = _private_key(_read(key, "--key"), passphrase)
+        raise UsageError(f"--key: {key.name}: the private key lies in the release, where it would be published; move it away")
+    private = _private_key(key, passphrase)
     for file in outgoing_files(release):
         if sha256_of(file.source) != file.sha256:
             raise NormpipeError(f"{file.path}: its sha256 is not the one in {SUMS_FILE}; not signed")
@@ -99,13 +99,16 @@ def verify_signature(folder: ReleaseFolder, key: Ed25519PublicKey) -> None:
     check_signature(sums, signature, key)
 
 
-def _private_key(pem: bytes, passphrase: bytes | None) -> Ed25519PrivateKey:
+def _private_key(file: Path, passphrase: bytes | None) -> Ed25519PrivateKey:
+    pem = _read(file, "--key")
     try:
         key = load_pem_private_key(pem, passphrase)
     except (TypeError, ValueError, UnsupportedAlgorithm) as error:
-        raise UsageError("--key: no private key in PEM (-----BEGIN PRIVATE KEY-----), or another passphrase") from error
+        if _ENCRYPTED in pem:
+            raise UsageError(f"--key: {file.name} has another passphrase, or is damaged") from error
+        raise UsageError(f"--key: {file.name} is no private key in PEM (-----BEGIN PRIVATE KEY-----)") from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise UsageError("--key: no Ed25519 key; make one with openssl genpkey -algorithm ed25519")
+        raise UsageError(f"--key: {file.name} is no Ed25519 key; make one with openssl genpkey -algorithm ed25519")
     return key
 
 

@@ -1,8 +1,10 @@
 import json
+import re
 
 import pytest
 from fixtures.command import normpipe
 from fixtures.released import SUBJECTS, people, write_key, write_run, write_terms
+from fixtures.signed import write_keys
 
 
 @pytest.fixture
@@ -42,6 +44,32 @@ def test_build_verify_diff_and_rebuild(folder, capsys):
     code, out, _ = normpipe(capsys, "release", "diff", folder / "release", folder / "release")
     assert code == 0
     assert "same 20" in out
+
+
+def test_all_commands_count_the_same_files(folder, capsys):
+    build(capsys, folder)
+    private, _ = write_keys(folder, "steward")
+    for signed in (False, True):
+        if signed:
+            assert normpipe(capsys, "release", "sign", folder / "release", "--key", private)[0] == 0
+        said = [
+            normpipe(capsys, "release", "push", folder / "release", folder / f"there {signed}")[1],
+            normpipe(capsys, "release", "pull", folder / f"there {signed}", folder / f"pulled {signed}")[1],
+            normpipe(capsys, "release", "verify", folder / f"pulled {signed}")[1],
+        ]
+        count = sum(path.is_file() for path in (folder / "release").rglob("*"))
+        assert [re.findall(r"(\d+) (?:files|of them (?:sent|fetched))", line) for line in said] == [
+            [str(count)] * 2,
+            [str(count)] * 2,
+            [str(count)],
+        ]
+
+
+def test_an_unsigned_release_is_said_to_be_unsigned_and_nothing_worse(folder, capsys):
+    build(capsys, folder)
+    code, out, err = normpipe(capsys, "release", "verify", folder / "release", "--public-key", write_keys(folder, "steward")[1])
+    assert (code, out) == (1, "SHA256SUMS.sig: not there; the release is not signed\n")
+    assert err.splitlines()[-1] == "error: 1 problem: the release is as it was built, but not signed"
 
 
 def test_verify_names_what_was_tampered_with_and_is_exit_code_1(folder, capsys):

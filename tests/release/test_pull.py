@@ -37,6 +37,7 @@ class Broken:
     def __init__(self, source, after):
         self._source = source
         self._left = after
+        self.name = source.name
 
     def sizes(self):
         return self._source.sizes()
@@ -55,7 +56,7 @@ def fetch(release, folder, jobs=2):
 def test_everything_is_in_the_folder_in_the_end_and_nothing_else(release, folder):
     pulled = fetch(release, folder)
     assert contents(folder) == contents(release)
-    assert (pulled.files, pulled.fetched, pulled.signed) == (6, 6, False)
+    assert (pulled.files, pulled.fetched, pulled.signed) == (7, 7, False)
 
 
 def test_what_is_there_is_not_fetched_again(release, folder):
@@ -68,7 +69,7 @@ def test_a_broken_pull_looks_unfinished_and_goes_on(release, folder, after):
     with pytest.raises(ConnectionResetError):
         pull(Broken(open_remote(str(release)), after), folder, jobs=1)
     assert SUMS_FILE not in contents(folder)
-    assert fetch(release, folder).fetched == 6 - (after - 1)
+    assert fetch(release, folder).fetched == 7 - (after - 1)
     assert contents(folder) == contents(release)
 
 
@@ -92,7 +93,7 @@ def test_a_file_that_is_not_what_the_sums_say_gets_no_name(release, folder, chan
 
 def test_what_the_sums_do_not_name_is_refused(release, folder):
     (release / "data/setup.py").write_text("import this\n")
-    with pytest.raises(UsageError, match=r"^URL: holds files that SHA256SUMS does not name \('data/setup.py'\)$"):
+    with pytest.raises(UsageError, match=r"^release: holds files that SHA256SUMS does not name \('data/setup.py'\)$"):
         fetch(release, folder)
     assert not folder.exists()
 
@@ -106,7 +107,7 @@ def test_what_the_sums_name_must_be_there(release, folder):
 
 def test_an_unfinished_release_is_none(release, folder):
     (release / SUMS_FILE).unlink()
-    with pytest.raises(UsageError, match="this is no release, or its push is not finished"):
+    with pytest.raises(UsageError, match=r"^release: no SHA256SUMS is there; this is no release, or its push is not finished"):
         fetch(release, folder)
 
 
@@ -127,6 +128,7 @@ class Endless:
     def __init__(self, source):
         self._source = source
         self.read = 0
+        self.name = source.name
 
     def sizes(self):
         return self._source.sizes()
@@ -164,7 +166,7 @@ def test_links_in_the_folder_are_not_followed(release, folder, tmp_path):
     (folder / "data").symlink_to(elsewhere)
     (elsewhere / "train-00000-of-00003.parquet").write_bytes(b"mine")
     before = contents(elsewhere)
-    with pytest.raises(UsageError, match=r"^FOLDER: "):
+    with pytest.raises(UsageError, match=r"^pulled: data is a link"):
         fetch(release, folder)
     assert contents(elsewhere) == before
 
@@ -183,7 +185,7 @@ def test_a_link_in_place_of_a_file_is_replaced_and_not_written_through(release, 
 def test_a_folder_that_holds_anything_else_is_left_alone(release, folder, path):
     folder.mkdir()
     (folder / path).write_bytes(b"mine")
-    with pytest.raises(UsageError, match="FOLDER: holds other files, or another release"):
+    with pytest.raises(UsageError, match=r"^pulled: holds other files, or another release"):
         fetch(release, folder)
     assert contents(folder) == {path: b"mine"}
 
@@ -197,7 +199,7 @@ def test_another_release_is_not_mixed_with_this_one(release, folder, tmp_path, f
         with pytest.raises(ConnectionResetError):
             pull(Broken(open_remote(str(other)), 3), folder, jobs=1)
     before = contents(folder)
-    with pytest.raises(UsageError, match="FOLDER: holds other files, or another release"):
+    with pytest.raises(UsageError, match=r"^pulled: holds other files, or another release"):
         fetch(release, folder)
     assert contents(folder) == before
 
@@ -205,7 +207,7 @@ def test_another_release_is_not_mixed_with_this_one(release, folder, tmp_path, f
 def test_files_added_to_a_pulled_release_are_told(release, folder):
     fetch(release, folder)
     (folder / "notes.txt").write_bytes(b"mine")
-    with pytest.raises(UsageError, match=r"^FOLDER: holds files that SHA256SUMS does not name \('notes.txt'\)$"):
+    with pytest.raises(UsageError, match=r"^pulled: holds files that SHA256SUMS does not name \('notes.txt'\)$"):
         fetch(release, folder)
 
 
@@ -222,14 +224,14 @@ def web(release):
 
 def test_a_web_server_needs_no_listing(web, release, folder):
     pytest.importorskip("aiohttp")
-    assert pull(open_remote(web), folder, jobs=2).fetched == 6
+    assert pull(open_remote(web), folder, jobs=2).fetched == 7
     assert contents(folder) == contents(release)
 
 
 def test_the_command_says_what_it_did(release, folder, capsys):
     code, out, err = normpipe(capsys, "release", "pull", release.as_uri(), folder)
-    size = sum(len(content) for path, content in contents(release).items() if path != SUMS_FILE)
-    assert (code, out) == (0, f"{folder}: 6 files, 6 of them fetched ({size} bytes); all verified; not signed\n")
+    size = sum(map(len, contents(release).values()))
+    assert (code, out) == (0, f"pulled: 7 files, 7 of them fetched ({size} bytes); all verified; not signed\n")
     assert "README.md: fetched, 37 bytes\n" in err
 
 

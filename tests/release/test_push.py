@@ -15,7 +15,8 @@ from fixtures.command import normpipe
 from fixtures.small_release import contents, write_release
 
 from normpipe.errors import ModelUnavailableError, NormpipeError, UsageError
-from normpipe.release.push import push
+from normpipe.release.parallel import Halt
+from normpipe.release.push import outgoing_files, push
 from normpipe.release.remote import open_target
 from normpipe.release.sums import SUMS_FILE
 
@@ -50,6 +51,8 @@ def release(tmp_path):
 class FolderPlace:
     """A folder of this machine."""
 
+    name = "there"
+
     def __init__(self, folder):
         self.url = folder.as_uri()
         self.folder = folder
@@ -66,7 +69,7 @@ class MemoryPlace:
     """Stands for every file system of fsspec that normpipe has no code for."""
 
     def __init__(self):
-        self.url = f"memory://{uuid4().hex}"
+        self.url = self.name = f"memory://{uuid4().hex}"
 
     def contents(self):
         files, base = fsspec.core.url_to_fs(self.url)
@@ -81,7 +84,7 @@ class S3Place:
     def __init__(self, server):
         self.server = server
         self.prefix = uuid4().hex
-        self.url = f"s3://{BUCKET}/{self.prefix}"
+        self.url = self.name = f"s3://{BUCKET}/{self.prefix}"
 
     def contents(self):
         return self.server.objects(self.prefix)
@@ -140,12 +143,21 @@ def test_a_broken_push_looks_unfinished_and_goes_on(release, place, after):
     assert place.contents() == contents(release)
 
 
-def test_a_file_that_is_not_what_the_sums_say_is_not_sent(release, place):
+@pytest.mark.parametrize("jobs", [1, 4])
+def test_of_a_release_that_is_damaged_here_nothing_is_sent(release, place, jobs):
     data = release / "data/train-00000-of-00003.parquet"
     data.write_bytes(flip(data.read_bytes()))
     with pytest.raises(NormpipeError, match=r"train-00000-of-00003\.parquet: its sha256 is not the one in SHA256SUMS"):
-        push(release, open_target(place.url), jobs=1)
-    assert not [path for path in place.contents() if "train-00000" in path or SUMS_FILE in path]
+        push(release, open_target(place.url), jobs=jobs)
+    assert place.contents() == {}
+
+
+def test_a_file_that_changes_while_others_are_sent_gets_no_name(release, place):
+    file = next(file for file in outgoing_files(release) if file.path == "README.md")
+    file.source.write_bytes(flip(file.source.read_bytes()))
+    with pytest.raises(NormpipeError, match=r"^README\.md: its sha256 is not the one in SHA256SUMS"):
+        open_target(place.url).send(file, Halt())
+    assert place.contents() == {}
 
 
 @pytest.mark.parametrize("spoil", [lambda data: data.unlink(), lambda data: data.with_name("more").touch()])
@@ -166,7 +178,7 @@ def test_another_release_is_not_mixed_with_this_one(release, place, tmp_path, fi
         with pytest.raises(OSError):
             push(other, Broken(target, 3), jobs=1)
     before = place.contents()
-    with pytest.raises(UsageError, match="URL: another release"):
+    with pytest.raises(UsageError, match=f"^{place.name}: another release, or files of none, are there"):
         push(release, open_target(place.url), jobs=2)
     assert place.contents() == before
 
@@ -174,7 +186,7 @@ def test_another_release_is_not_mixed_with_this_one(release, place, tmp_path, fi
 @pytest.mark.parametrize("path", ["README.md", "notes.txt"])
 def test_a_place_that_holds_anything_else_is_left_alone(release, place, path):
     place.put(path, b"mine")
-    with pytest.raises(UsageError, match=r"^URL: "):
+    with pytest.raises(UsageError, match=f"^{place.name}: "):
         push(release, open_target(place.url), jobs=2)
     assert place.contents() == {path: b"mine"}
 
@@ -231,8 +243,9 @@ def test_s3_keeps_no_parts_of_a_file_that_was_wrong(tmp_path, s3):
     release, place = write_release(tmp_path / "large", data=(LARGE,)), S3Place(s3)
     data = release / "data/train-00000-of-00001.parquet"
     data.write_bytes(flip(data.read_bytes()))
+    file = next(file for file in outgoing_files(release) if file.source == data)
     with pytest.raises(NormpipeError, match="its sha256"):
-        push(release, open_target(place.url), jobs=1)
+        open_target(place.url).send(file, Halt())
     assert s3.open_uploads(place.prefix) == {}
 
 
@@ -244,10 +257,31 @@ def test_s3_uploads_of_others_are_left_alone(release, s3):
     assert list(s3.open_uploads(place.prefix)) == ["elsewhere"]
 
 
-@pytest.mark.parametrize("url", ["", "hf://owner/name", "hf://datasets/name", "nothing://x", "simplecache::s3://x/y"])
-def test_addresses_that_mean_nothing(url):
-    with pytest.raises(UsageError, match=r"^URL: "):
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("", "URL: "),
+        ("hf://owner/name", "hf://owner/name: "),
+        ("hf://datasets/name", "hf://datasets/name: "),
+        ("nothing://me:secret@x", "nothing://x: "),
+        ("simplecache::s3://me:secret@x/y", "y: "),
+    ],
+)
+def test_addresses_that_mean_nothing_are_told_without_secrets(url, told):
+    with pytest.raises(UsageError, match=f"^{told}") as caught:
         open_target(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_folders_are_called_by_their_names(release, tmp_path):
+    with pytest.raises(UsageError, match=r"^x: the folder above it is not there$"):
+        push(release, open_target(str(tmp_path / "away" / "x")), jobs=1)
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"^file: a file of that name is there$"):
+        push(release, open_target((tmp_path / "file").as_uri()), jobs=1)
+    (release / "more").touch()
+    with pytest.raises(UsageError, match=r"^release: holds files that SHA256SUMS does not name \('more'\)$"):
+        push(release, open_target(str(tmp_path / "x")), jobs=1)
 
 
 def test_a_missing_package_is_named_with_its_command(monkeypatch):
@@ -272,7 +306,7 @@ def test_a_place_that_cannot_be_reached_is_one_line_without_secrets(release, cap
     code, out, err = normpipe(capsys, "release", "push", release, "ftp://me:secret@127.0.0.1:9/x")
     assert (code, out) == (1, "")
     assert err.count("\n") == 1
-    assert err.startswith("error: URL: cannot be reached or written (Connection refused)")
+    assert err.startswith("error: ftp://127.0.0.1:9/x: cannot be reached or written (Connection refused)")
     assert "secret" not in err
 
 

@@ -77,7 +77,7 @@ def test_a_file_that_is_not_what_the_sums_say_is_not_sent(hub, release):
 def test_a_public_repository_takes_explicit_words(hub, release):
     push(release, open_target(URL), jobs=1)
     hub.repositories[NAME].private = False
-    with pytest.raises(UsageError, match="URL: the repository is public; make it private, or give --public"):
+    with pytest.raises(UsageError, match=f"^{URL}: the repository is public; make it private, or give --public"):
         push(release, open_target(URL), jobs=1)
     assert push(release, open_target(URL, public=True), jobs=1).sent == 0
 
@@ -90,7 +90,7 @@ def test_a_new_repository_is_public_where_that_is_asked_for(hub, release):
 def test_each_version_is_a_branch_of_its_own(hub, release, tmp_path):
     other = write_release(tmp_path / "other", version="1.1.0")
     push(release, open_target(URL), jobs=2)
-    with pytest.raises(UsageError, match="URL: another release"):
+    with pytest.raises(UsageError, match=f"^{URL}: another release"):
         push(other, open_target(URL), jobs=2)
     push(other, open_target(f"{URL}@1.1.0"), jobs=2)
     assert pushed(hub) == contents(release)
@@ -109,7 +109,7 @@ def test_a_pull_of_a_tampered_repository_is_refused(hub, release, tmp_path):
         with pytest.raises(NormpipeError, match=f"^{path}: what was read"):
             pull(open_remote(URL), tmp_path / path, 2)
     hub.repositories[NAME].commit("main", "more", {**tree, "setup.py": b"import this"})
-    with pytest.raises(UsageError, match=f"URL: holds files that {SUMS_FILE} does not name"):
+    with pytest.raises(UsageError, match=f"^{URL}: holds files that {SUMS_FILE} does not name"):
         pull(open_remote(URL), tmp_path / "pulled", 2)
 
 
@@ -137,7 +137,7 @@ def test_the_hub_alone_is_asked(hub, release, tmp_path, monkeypatch):
     "url", ["hf://me/x", "hf://datasets/me", "hf://datasets/me/x--y", "hf://datasets/../x", "hf://datasets/me/x@"]
 )
 def test_names_that_no_repository_has(url):
-    with pytest.raises(UsageError, match="URL: write hf://datasets/owner/name"):
+    with pytest.raises(UsageError, match=f"^{url}: no repository; write hf://datasets/owner/name"):
         open_target(url)
 
 

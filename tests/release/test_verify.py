@@ -1,5 +1,7 @@
 import json
+import re
 import shutil
+from pathlib import Path
 
 import fsspec
 import pyarrow.parquet as pq
@@ -8,6 +10,8 @@ from fixtures.released import released, write_run
 from fixtures.signed import write_keys
 
 from normpipe.errors import UsageError
+from normpipe.release.card import card_text
+from normpipe.release.croissant import croissant
 from normpipe.release.document import RELEASE_FILE, read_release
 from normpipe.release.files import RELEASE_LAYOUT
 from normpipe.release.reader import open_release
@@ -16,6 +20,8 @@ from normpipe.release.sums import SUMS_FILE, read_sums, sums_bytes
 from normpipe.release.verify import verify
 from normpipe.shards.atomic import sha256_of
 from normpipe.shards.writer import ShardWriter
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "release.md"
 
 
 @pytest.fixture(scope="module")
@@ -66,59 +72,167 @@ def rewritten(path, change):
             writer.append(batch)
 
 
+def flip(release):
+    path = data(release)
+    content = bytearray(path.read_bytes())
+    content[content.find(b"\xff\xd9") - 9] ^= 1
+    path.write_bytes(content)
+
+
+def swap(one, two):
+    content = one.read_bytes()
+    one.write_bytes(two.read_bytes())
+    two.write_bytes(content)
+
+
+def swap_over_splits(release):
+    swap(data(release), data(release, -1))
+
+
+def replace(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def edit_card(release):
+    replace(release / "README.md", "| rows | 20 |", "| rows | 21 |")
+    summed_again(release)
+
+
+def remove_row(release):
+    rewritten(data(release), lambda table: table.slice(1))
+
+
+def remove_row_and_tell_again(release):
+    remove_row(release)
+    told_again(release)
+    document = read_release(release)
+    audits = {1: json.loads((release / "audit" / "run-1.json").read_text())}
+    (release / "README.md").write_text(card_text(document, audits))
+    (release / "croissant.json").write_text(json.dumps(croissant(document)))
+    summed_again(release)
+
+
+DONE = {
+    "a byte flipped": flip,
+    "a file cut off": lambda release: data(release).write_bytes(data(release).read_bytes()[:-100]),
+    "two files swapped": swap_over_splits,
+    "a file in another's place": lambda release: shutil.copy(data(release), data(release, 1)),
+    "a file missing": lambda release: data(release).unlink(),
+    "a file added": lambda release: (release / "data" / "more.parquet").write_bytes(b""),
+    "`SHA256SUMS` missing": lambda release: (release / SUMS_FILE).unlink(),
+    "`release.json` damaged": lambda release: (release / RELEASE_FILE).write_bytes(b"{"),
+    "a row removed, `SHA256SUMS` written anew": lambda release: (remove_row(release), summed_again(release)),
+    "a row removed, all written anew but the rows' digest": remove_row_and_tell_again,
+    "a figure of the card edited, `SHA256SUMS` written anew": edit_card,
+}
+
+
+def documented():
+    """What was done, and the one line that it gives."""
+    section = DOCUMENT.read_text().partition("\n## Verify\n")[2].partition("\n## ")[0]
+    return dict(re.findall(r"^\| (.+?) \| `(.+)` \|$", section, re.MULTILINE))
+
+
+def test_the_document_tells_of_everything_that_is_done_here():
+    assert list(documented()) == list(DONE)
+
+
+@pytest.mark.parametrize("what", DONE)
+def test_what_was_done_is_said_in_the_one_line_that_the_document_shows(release, what):
+    DONE[what](release)
+    (said,) = problems(release)
+    sizes = re.compile(r"\d+ bytes, release.json says \d+")
+    assert sizes.sub("", said) == sizes.sub("", documented()[what])
+
+
 def test_a_sound_release_has_no_problem(sound):
     verdict = verify(open_release(str(sound)), jobs=3)
     assert verdict.problems == []
     assert verdict.rows == read_release(sound).rows == 20
 
 
-def test_one_flipped_byte_is_named(release):
-    path = data(release)
-    content = bytearray(path.read_bytes())
-    content[content.find(b"\xff\xd9") - 9] ^= 1
-    path.write_bytes(content)
-    found = problems(release)
-    assert f"{path.relative_to(release)}: not the file that SHA256SUMS lists" in found
-    assert any("its rows hold something else than was released" in each for each in found)
+def test_several_faults_are_told_each_once(release):
+    flip(release)
+    (release / "README.md").write_text("# another\n")
+    (release / "data" / "more.parquet").write_bytes(b"")
+    assert problems(release) == [
+        "data/more.parquet: extra file, SHA256SUMS does not list it",
+        "README.md: not the file that SHA256SUMS lists",
+        f"data/{data(release).name}: not the file that SHA256SUMS lists",
+    ]
 
 
-def test_swapped_files_are_named(release):
-    one, two = data(release, 0), data(release, 1)
-    content = one.read_bytes()
-    one.write_bytes(two.read_bytes())
-    two.write_bytes(content)
+def test_without_sums_release_json_tells_of_the_data_files(release):
+    flip(release)
+    (release / SUMS_FILE).unlink()
+    assert problems(release) == ["SHA256SUMS: missing", f"data/{data(release).name}: not the file that release.json lists"]
+
+
+def test_what_does_not_follow_from_a_wrong_file_is_still_told(release):
+    replace(release / RELEASE_FILE, '"happiness": ', '"happiness": 1')
+    replace(release / RELEASE_FILE, read_release(release).content["validation"], "0" * 64)
+    summed_again(release)
+    flip(release)
     found = problems(release)
-    assert f"data/{one.name}: not the file that SHA256SUMS lists: it is data/{two.name}, swapped" in found
-    assert f"data/{two.name}: not the file that SHA256SUMS lists: it is data/{one.name}, swapped" in found
+    assert found[:2] == [
+        f"data/{data(release).name}: not the file that SHA256SUMS lists",
+        "release.json: split validation: its rows hold something else than was released",
+    ]
+    assert not [each for each in found if "labels" in each or "split train" in each]
+
+
+def test_swapped_files_with_new_sums_are_told_by_release_json(release):
+    swap(data(release), data(release, 1))
+    summed_again(release)
+    assert problems(release) == [f"data/{data(release).name}: swapped with data/{data(release, 1).name}"]
+
+
+def test_swapped_files_are_judged_by_their_rows_where_the_content_counts(release):
+    swap_over_splits(release)
+    assert problems(release, content=True) == [
+        f"data/{data(release).name}: row 0: is of the split validation, and 1 more",
+        f"data/{data(release, -1).name}: row 0: is of the split train, and 1 more",
+    ]
+
+
+def test_one_flipped_byte_of_a_picture_is_found_by_its_content(release):
+    flip(release)
+    assert problems(release, content=True) == ["release.json: split train: its rows hold something else than was released"]
+
+
+def test_a_line_of_the_sums_that_is_wrong_is_told_of_the_file(release):
+    replace(release / SUMS_FILE, read_release(release).files[0].sha256, "0" * 64)
+    assert problems(release) == [f"data/{data(release).name}: not the file that SHA256SUMS lists, though release.json does"]
 
 
 def test_swapped_files_with_new_sums_are_named(release):
-    one, two = data(release, 0), data(release, 1)
-    content = one.read_bytes()
-    one.write_bytes(two.read_bytes())
-    two.write_bytes(content)
+    swap(data(release), data(release, 1))
     told_again(release)
     assert any("split train: its rows hold something else" in each for each in problems(release))
 
 
 def test_a_removed_row_with_new_sizes_and_sums_is_named(release):
-    rewritten(data(release), lambda table: table.slice(1))
-    summed_again(release)
-    name = data(release).name
-    assert any(each.startswith(f"data/{name}: ") and "rows, release.json says" in each for each in problems(release))
+    remove_row(release)
+    assert problems(release, content=True) == [f"data/{data(release).name}: 1 rows, release.json says 2"]
     told_again(release)
     found = problems(release)
-    assert any("split train: its rows hold something else than was released" in each for each in found)
+    assert "release.json: split train: its rows hold something else than was released" in found
     assert any(each.startswith("README.md: ") and "rows: not the figure of release.json" in each for each in found)
     assert any(each.startswith("croissant.json: ") for each in found)
 
 
-def test_an_edited_figure_of_the_card_is_named(release):
-    card = release / "README.md"
-    card.write_text(card.read_text().replace("| rows | 20 |", "| rows | 21 |"))
-    assert "README.md: not the file that SHA256SUMS lists" in problems(release)
-    summed_again(release)
-    assert problems(release) == ["README.md: rows: not the figure of release.json"]
+def test_an_edited_card_is_told_by_its_bytes_alone(release):
+    replace(release / "README.md", "| rows | 20 |", "| rows | 21 |")
+    assert problems(release) == ["README.md: not the file that SHA256SUMS lists"]
+
+
+def test_an_edited_audit_is_not_told_of_the_card_that_is_made_of_it(release):
+    replace(release / "audit" / "run-1.json", "0.52", "0.51")
+    assert problems(release) == ["audit/run-1.json: not the file that SHA256SUMS lists"]
+    (release / "audit" / "run-1.json").unlink()
+    assert problems(release) == ["audit/run-1.json: missing, SHA256SUMS lists it"]
 
 
 def test_an_edited_sentence_of_the_card_is_named(release):
@@ -151,23 +265,10 @@ def test_other_terms_are_named(release):
     assert problems(release) == ["LICENSE.md: other terms than in release.json"]
 
 
-def test_an_extra_file_is_named(release):
-    (release / "data" / "more.parquet").write_bytes(b"")
-    assert problems(release) == ["data/more.parquet: extra file, SHA256SUMS does not list it"]
-
-
-def test_a_missing_file_is_named(release):
-    name = data(release).name
-    data(release).unlink()
-    assert f"data/{name}: missing, SHA256SUMS lists it" in problems(release)
-
-
-def test_a_truncated_file_is_named(release):
+def test_a_truncated_file_is_no_parquet_where_the_content_counts(release):
     path = data(release)
     path.write_bytes(path.read_bytes()[:-100])
-    found = problems(release)
-    assert any(each.startswith(f"data/{path.name}: truncated, ") for each in found)
-    assert any("cannot be read as Parquet" in each for each in found)
+    assert problems(release, content=True) == [f"data/{path.name}: cannot be read as Parquet after 0 rows (ArrowInvalid)"]
 
 
 def test_a_name_of_the_source_is_found(release):
@@ -180,18 +281,13 @@ def test_a_name_of_the_source_is_found(release):
     assert any("row 0: subject is no pseudonym" in each for each in problems(release))
 
 
-def test_missing_sums_are_named(release):
-    (release / SUMS_FILE).unlink()
-    assert "SHA256SUMS: missing" in problems(release)
-
-
 def test_a_signature_is_looked_at_when_its_key_is_given(release, tmp_path):
     private, public = write_keys(tmp_path, "steward")
     assert problems(release, public_key=public) == ["SHA256SUMS.sig: not there; the release is not signed"]
     sign(release, private)
     notes = []
     assert not problems(release, note=notes.append)
-    assert "SHA256SUMS.sig: not looked at; --public-key says whose it must be" in notes
+    assert "signed; give --public-key FILE to check by whom" in notes
     assert not problems(release, public_key=public)
     assert problems(release, public_key=write_keys(tmp_path, "stranger")[1]) == [
         "SHA256SUMS.sig: not a signature of this SHA256SUMS by that key; do not trust this release"
@@ -228,7 +324,42 @@ def test_what_is_no_release_is_an_error(tmp_path):
         problems("nosuch://x/y")
 
 
-def test_a_damaged_release_json_is_an_error(release):
+def test_a_damaged_release_json_is_a_finding(release):
+    notes = []
     (release / RELEASE_FILE).write_text('{"format_version": 1, "name": "x"}')
-    with pytest.raises(UsageError, match=r"release.json, version: Field required"):
+    assert problems(release, note=notes.append) == ["release.json: not the file that SHA256SUMS lists"]
+    assert notes == ["release.json: not the one that was released, so rows and texts are not held against it"]
+    summed_again(release)
+    assert problems(release) == ["release.json, version: Field required"]
+    (release / RELEASE_FILE).unlink()
+    assert problems(release) == ["release.json: missing, SHA256SUMS lists it"]
+
+
+def test_a_release_of_another_format_is_not_judged(release):
+    replace(release / RELEASE_FILE, '"format_version": 1', '"format_version": 2')
+    summed_again(release)
+    with pytest.raises(UsageError, match=r"release\.json is of format 2, this version reads 1"):
         problems(release)
+
+
+def test_the_conclusion_tells_a_release_that_is_only_unsigned_from_another_one(release, tmp_path):
+    private, public = write_keys(tmp_path, "steward")
+
+    def concluded(**how):
+        return verify(open_release(str(release)), public_key=public, **how).conclusion
+
+    assert concluded() == "1 problem: the release is as it was built, but not signed"
+    sign(release, write_keys(tmp_path, "stranger")[0])
+    assert concluded() == "1 problem: this is not a release that was signed with that key"
+    sign(release, private)
+    flip(release)
+    assert concluded() == "1 problem: this is not the release that was built"
+    (release / "LICENSE.md").unlink()
+    assert concluded() == "2 problems: this is not the release that was built"
+
+
+def test_all_files_of_the_release_are_counted(release, tmp_path):
+    before = verify(open_release(str(release))).files
+    assert before == len(read_sums(release)) + 1
+    sign(release, write_keys(tmp_path, "steward")[0])
+    assert verify(open_release(str(release))).files == before + 1
