@@ -144,7 +144,9 @@ def _names(key_file: Path | None, plain_ids: bool, places: tuple[Path, ...]) -> 
         )
     for place in places:
         if key_file.resolve().is_relative_to(place.resolve()):
-            raise UsageError(f"--key-file {key_file.name}: lies in {place.name}, which others may get; keep it elsewhere")
+            raise UsageError(
+                f"--key-file {key_file.name}: lies in {place.resolve().name}, which others may get; keep it elsewhere"
+            )
     found = read_key(key_file)
     if found.exposed:
         click.echo(f"warning: others may read {key_file.name}; chmod 600 {key_file.name}", err=True)

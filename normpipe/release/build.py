@@ -101,7 +101,8 @@ def check_target(target: Path, runs: Sequence[SourceRun]) -> None:
         raise UsageError(f"{target.name}: there is something already; name a new folder")
     place = target.resolve()
     if not place.parent.is_dir():
-        raise UsageError(f"{place.parent.name}: not there; make it first")
+        why = f"a file; name a folder to put {place.name} in" if place.parent.exists() else "not there; make it first"
+        raise UsageError(f"{place.parent.name}: {why}")
     for run in runs:
         if place.is_relative_to(run.out):
             raise UsageError(f"{target.name}: lies in the run {run.out.name}; name a folder elsewhere")
@@ -224,7 +225,7 @@ def _with_changes(draft: Path, document: ReleaseDocument, previous: ReleaseFolde
     if not found.keeps_rule:
         raise UsageError(
             f"--version {document.version}: the changes since {found.before} ask for a {found.step.name.lower()} step; give "
-            f"--version {found.least_version}: the same -o goes on from {draft.name}, and with another one that can be deleted"
+            f"--version {found.least_version} (the same -o goes on from {draft.name}; with another -o, delete that)"
         )
     log = "\n".join(part for part in (found.log_line(document.date), document.options.changes) if part)
     return document.model_copy(update={"options": document.options.model_copy(update={"changes": log})})

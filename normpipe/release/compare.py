@@ -174,19 +174,24 @@ def compare(first: ReleaseFolder, second: ReleaseFolder) -> Difference:
     )
 
 
-def release_document(folder: ReleaseFolder) -> ReleaseDocument:
+def release_document(folder: ReleaseFolder, given_by: str = "") -> ReleaseDocument:
     """Its release.json.
+
+    Args:
+        folder: Where it lies.
+        given_by: The option that named it, for messages.
 
     Raises:
         UsageError: nothing is there, or no release, or its release.json cannot be used.
     """
+    called = f"{given_by} {folder.name}".lstrip()
     try:
-        return parse_release(folder.content(RELEASE_FILE), folder.name)
+        return parse_release(folder.content(RELEASE_FILE), called)
     except (FileNotFoundError, NotADirectoryError) as error:
         there = folder.system.exists(folder.root)
-        raise UsageError(f"{folder.name}: {f'not a release (it has no {RELEASE_FILE})' if there else 'not there'}") from error
+        raise UsageError(f"{called}: {f'not a release (it has no {RELEASE_FILE})' if there else 'not there'}") from error
     except OSError as error:
-        raise UsageError(f"{folder.name}: its {RELEASE_FILE} cannot be read ({error.strerror})") from error
+        raise UsageError(f"{called}: its {RELEASE_FILE} cannot be read ({error.strerror})") from error
 
 
 def _rows(folder: ReleaseFolder, document: ReleaseDocument, columns: list[str]) -> Iterator[tuple[bytes, _Row]]:

@@ -19,7 +19,7 @@ def read_previous(request: Request) -> ReleaseDocument | None:
     """
     if request.previous is None:
         return None
-    found = release_document(request.previous)
+    found = release_document(request.previous, "--previous")
     named = f"--previous {request.previous.name}"
     if found.key_check is None and request.names.check is not None:
         raise UsageError(f"{named}: has the source's names, and rows cannot be matched with pseudonyms; give --plain-ids")

@@ -179,7 +179,7 @@ def test_rebuild_finds_what_another_run_makes_different(folder, capsys):
         (("--min", "eye_distance=nan"), "--min eye_distance=nan: not a number"),
         (("--max", "eye_distance=-inf"), "--max eye_distance=-inf: not a number"),
         (("-o", "nodir/release"), "nodir: not there; make it first"),
-        (("--previous", "nothing"), "nothing: not there"),
+        (("--previous", "nothing"), "--previous nothing: not there"),
         (("--terms", "nothing.yaml"), "nothing.yaml: cannot read the file of terms"),
     ],
 )
@@ -218,7 +218,7 @@ def test_a_version_that_says_too_little_is_refused_and_the_next_one_takes_up_wha
     more = ("--exclude", folder / "gone.txt", "--previous", folder / "release")
     code, _, err = build(capsys, folder, *more, out="next", version="1.1.0")
     assert code == 2
-    assert "--version 1.1.0: the changes since 1.0.0 ask for a major step; give --version 2.0.0: the same -o goes on" in err
+    assert "--version 1.1.0: the changes since 1.0.0 ask for a major step; give --version 2.0.0 (the same -o goes on" in err
     assert not (folder / "next").exists()
     assert build(capsys, folder, *more, out="next", version="2.0.0")[0] == 0
     gone = sum(row["status"] == "ok" and row["subject"] == SUBJECTS[0] for row in people())

@@ -157,9 +157,9 @@ def test_a_previous_release_that_does_not_go_with_this_one_is_refused_before_any
         released(run, tmp_path / "next", version="2.0.0", previous=release, names=OTHER_KEY)
     with pytest.raises(UsageError, match="give the key of that release"):
         released(run, tmp_path / "next", version="2.0.0", previous=release, names=PLAIN)
-    with pytest.raises(UsageError, match=r"^nothing: not there$"):
+    with pytest.raises(UsageError, match=r"^--previous nothing: not there$"):
         released(run, tmp_path / "next", version="2.0.0", previous=tmp_path / "nothing")
-    with pytest.raises(UsageError, match=r"^out: not a release \(it has no release.json\)$"):
+    with pytest.raises(UsageError, match=r"^--previous out: not a release \(it has no release.json\)$"):
         released(run, tmp_path / "next", version="2.0.0", previous=run)
     released(run, tmp_path / "plain", names=PLAIN)
     with pytest.raises(UsageError, match="--previous plain: has the source's names"):
@@ -169,7 +169,7 @@ def test_a_previous_release_that_does_not_go_with_this_one_is_refused_before_any
 
 def test_a_step_that_is_too_small_is_told_the_version_that_is_not(run, release, tmp_path):
     gone = Withdrawals(subjects=frozenset({KEY.tombstone(Kind.SUBJECT, "drawn", SUBJECTS[0])}))
-    why = r"ask for a major step; give --version 2.0.0: the same -o goes on from next.part"
+    why = r"ask for a major step; give --version 2.0.0 \(the same -o goes on from next.part"
     with pytest.raises(UsageError, match=why):
         released(run, tmp_path / "next", version="1.1.0", previous=release, withdrawals=gone)
     released(run, tmp_path / "next", version="2.0.0", previous=release, withdrawals=gone)
@@ -302,6 +302,9 @@ def test_a_misspelt_column_is_told_which_one_is_meant(run, tmp_path):
 def test_a_target_in_no_folder_is_refused_at_once(run, tmp_path):
     with pytest.raises(UsageError, match=r"^nodir: not there; make it first$"):
         released(run, tmp_path / "nodir" / "release", folder=tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"^file: a file; name a folder to put release in$"):
+        released(run, tmp_path / "file" / "release", folder=tmp_path)
     assert not (tmp_path / "nodir").exists()
 
 
