@@ -214,7 +214,7 @@ def load_document(
     try:
         return kind.model_validate(document)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = min(error.errors(), key=lambda each: each["type"] == "missing")  # a misspelt key tells why another is missing
         keys = tuple(str(part) for part in first["loc"])
         dotted = ".".join(keys)
         # A wrong section is reported above the key that was given, a wrong item of a list below it.

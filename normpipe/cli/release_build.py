@@ -1,5 +1,6 @@
 """`normpipe release build` and `rebuild`."""
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,6 +84,7 @@ def build(
 ) -> None:
     """Make a release of one or several finished and audited runs."""
     from normpipe.release.build import build, check_request, check_target, release_date
+    from normpipe.release.counted import counted
     from normpipe.release.document import Options
     from normpipe.release.files import FILE_BYTES
     from normpipe.release.reader import open_release
@@ -106,7 +108,7 @@ def build(
     )
     found = read_runs(runs)
     check_target(out, found)
-    datasets = datasets_of(found)
+    datasets, listed = datasets_of(found), read_withdrawals(exclude)
     request = Request(
         name=name,
         version=version,
@@ -114,8 +116,9 @@ def build(
         options=options,
         names=names,
         terms=terms_of(datasets, terms),
-        withdrawals=pseudonyms(read_withdrawals(exclude), datasets, names),
+        withdrawals=pseudonyms(listed, datasets, names),
         previous=None if previous is None else open_release(previous),
+        listed=listed,
     )
     try:
         with interruptible():
@@ -123,7 +126,7 @@ def build(
     except Interrupted as stop:
         click.echo("interrupted; the same command goes on from there", err=True)
         sys.exit(stop.exit_code)
-    click.echo(f"{click.format_filename(out)}: {made.rows} rows in {len(made.files)} files")
+    click.echo(f"{click.format_filename(out)}: {counted(made.rows, 'row')} in {counted(len(made.files), 'file')}")
 
 
 def _names(key_file: Path | None, plain_ids: bool, places: tuple[Path, ...]) -> "Names":
@@ -141,7 +144,9 @@ def _names(key_file: Path | None, plain_ids: bool, places: tuple[Path, ...]) -> 
         )
     for place in places:
         if key_file.resolve().is_relative_to(place.resolve()):
-            raise UsageError(f"--key-file {key_file.name}: lies in {place.name}, which others may get; keep it elsewhere")
+            raise UsageError(
+                f"--key-file {key_file.name}: lies in {place.resolve().name}, which others may get; keep it elsewhere"
+            )
     found = read_key(key_file)
     if found.exposed:
         click.echo(f"warning: others may read {key_file.name}; chmod 600 {key_file.name}", err=True)
@@ -158,12 +163,16 @@ def _limits(flag: str, given: tuple[str, ...]) -> dict[str, float]:
             equals = ""
         if not equals:
             raise UsageError(f"{flag} {each}: write COLUMN=VALUE, such as normalized_score=0.5")
+        if not math.isfinite(limits[name]):
+            raise UsageError(f"{flag} {each}: not a number")
     return limits
 
 
 def _text(flag: str, path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise UsageError(f"{flag} {path.name}: not there") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{flag} {path.name}: cannot be read as text") from error
 

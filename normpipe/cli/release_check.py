@@ -42,7 +42,10 @@ def verify(*, url: str, content: bool, public_key: Path | None, jobs: int) -> No
 @click.argument("first", metavar="OLD")
 @click.argument("second", metavar="NEW")
 def diff(*, first: str, second: str) -> None:
-    """Say what changed from one release to another. Exit code 1 where the version does not say so."""
+    """Say what changed from one release to another.
+
+    Exit code 1 where the version does not say so, or somebody who was withdrawn is back.
+    """
     from normpipe.release.compare import compare
     from normpipe.release.reader import open_release
 

@@ -1,8 +1,8 @@
 """`normpipe release build`: from finished runs to a folder that can be published.
 
-Whatever a run's notes can refuse is refused before the first byte is written; a damaged part when its turn has come, so that it
-is read from the disk once. All is written to RELEASE.part, which becomes RELEASE by
-one renaming when it is whole: a build that was killed is never taken for a release, and the same command takes up its finished
+Whatever a run's notes, or those of the release before, can refuse is refused before the first byte is written; a damaged part
+when its turn has come, so that it is read from the disk once. All is written to RELEASE.part, which becomes RELEASE by one
+renaming when it is whole: a build that was killed is never taken for a release, and the same command takes up its finished
 files.
 """
 
@@ -11,7 +11,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from normpipe.errors import NormpipeError, UsageError
 from normpipe.release.audits import AUDIT_FOLDER, FIGURES_FOLDER, audit_path, figure_path, passed_on
 from normpipe.release.card import CARD_FILE, SHEET_PATH, card_text, shows_pictures
 from normpipe.release.compare import compare
+from normpipe.release.counted import counted
 from normpipe.release.croissant import CROISSANT_FILE, croissant_bytes
 from normpipe.release.document import (
     DATE_PATTERN,
@@ -34,13 +36,16 @@ from normpipe.release.files import DATA_FOLDER, DataFile, Source, WrittenFile, p
 from normpipe.release.gates import opened_gates
 from normpipe.release.licence import LICENCE_FILE, licence_text
 from normpipe.release.parallel import Halt, in_parallel
+from normpipe.release.previous import check_returned, read_previous
 from normpipe.release.reader import ReleaseFolder, open_release
 from normpipe.release.request import Request, described
 from normpipe.release.runs import PartChecks, SourceRun
 from normpipe.release.schema import pictures, release_schema
-from normpipe.release.selection import Limits, Selection, select
+from normpipe.release.selection import NOBODY, Limits, Selection, Withdrawals, select
 from normpipe.release.sheet import draw_sheet
 from normpipe.release.sums import SUMS_FILE, sums_bytes
+from normpipe.release.terms import gaps
+from normpipe.release.withdrawals import matches
 from normpipe.shards.atomic import remove_leftovers, sha256_of, write_bytes
 
 Note = Callable[[str], None]
@@ -90,11 +95,14 @@ def check_target(target: Path, runs: Sequence[SourceRun]) -> None:
     """Make sure that nothing is overwritten.
 
     Raises:
-        UsageError: there is something already, or the target lies in a run.
+        UsageError: there is something already, or no folder for it, or the target lies in a run.
     """
     if target.exists():
         raise UsageError(f"{target.name}: there is something already; name a new folder")
     place = target.resolve()
+    if not place.parent.is_dir():
+        why = f"a file; name a folder to put {place.name} in" if place.parent.exists() else "not there; make it first"
+        raise UsageError(f"{place.parent.name}: {why}")
     for run in runs:
         if place.is_relative_to(run.out):
             raise UsageError(f"{target.name}: lies in the run {run.out.name}; name a folder elsewhere")
@@ -116,16 +124,23 @@ def build(
         Its release.json.
 
     Raises:
-        UsageError: a gate is closed, a run is damaged, nothing is left to release, or the target is taken.
-        NormpipeError: the disk is full or cannot be written.
+        UsageError: a gate is closed, a run is damaged, nothing is left to release, the target is taken, or the release before
+            does not go with this one.
+        NormpipeError: the disk is full or cannot be written, or a file of the release before is damaged.
     """
     check_request(request.name, request.version)
     check_target(target, runs)
     options = request.options
+    previous = read_previous(request)
     overrides = opened_gates(runs, request.terms, options.include, options.allowed)
-    selection = select(runs, Limits(options.minimum, options.maximum), request.withdrawals, request.names)
-    if request.withdrawals.subjects or request.withdrawals.samples:
-        note(f"taken out on request: {selection.withdrawn_rows} rows of {selection.withdrawn_names} of those listed")
+    for warning in _warnings(request, previous, overrides):
+        note(f"warning: {warning}")
+    earlier = NOBODY if previous is None else Withdrawals.told(previous)
+    selection = select(runs, Limits(options.minimum, options.maximum), request.withdrawals, request.names, earlier)
+    for line in matches(request.listed, request.terms, request.names, selection.withdrawn):
+        note(line)
+    check_returned(selection.returned, request, previous)
+    request = replace(request, withdrawals=request.withdrawals | earlier)
     schema = release_schema(options.include, options.ids == "plain")
     source = Source(runs, selection, schema, request.names, PartChecks(runs))
     files = plan_files(source, options.file_bytes)
@@ -134,7 +149,7 @@ def build(
         _check_room(target, files, selection, runs)
         _begin(draft, runs, request)
         written = _write_files(source, files, draft, jobs, note)
-        document = described(runs, selection, request, overrides, written)
+        document = described(runs, selection, request, list(overrides), written)
         if request.previous is not None:
             document = _with_changes(draft, document, request.previous)
         _describe(draft, runs, document)
@@ -144,6 +159,15 @@ def build(
             f"{target.name} cannot be written ({error.strerror}); the same command goes on from there"
         ) from error
     return document
+
+
+def _warnings(request: Request, previous: ReleaseDocument | None, overrides: Mapping[str, str]) -> Iterator[str]:
+    """What is done all the same, and ought to be known."""
+    for flag, what in overrides.items():
+        yield f"{flag} passes over: {what}"
+    yield from gaps(request.terms.values())
+    if previous is not None and previous.name != request.name:
+        yield f"--previous is a version of {previous.name}, not of {request.name}"
 
 
 def _check_room(target: Path, files: Sequence[DataFile], selection: Selection, runs: Sequence[SourceRun]) -> None:
@@ -184,7 +208,7 @@ def _write_files(source: Source, files: Sequence[DataFile], draft: Path, jobs: i
     def write(file: DataFile) -> WrittenFile:
         halt.check()
         done = write_file(source, file, draft, draft / _NOTES)
-        note(f"{file.path}: {done.entry.rows} rows, {done.entry.size / 1e6:.1f} MB")
+        note(f"{file.path}: {counted(done.entry.rows, 'row')}, {done.entry.size / 1e6:.1f} MB")
         return done
 
     return in_parallel(write, files, jobs, halt)
@@ -201,7 +225,7 @@ def _with_changes(draft: Path, document: ReleaseDocument, previous: ReleaseFolde
     if not found.keeps_rule:
         raise UsageError(
             f"--version {document.version}: the changes since {found.before} ask for a {found.step.name.lower()} step; give "
-            "the same command with such a version"
+            f"--version {found.least_version} (the same -o goes on from {draft.name}; with another -o, delete that)"
         )
     log = "\n".join(part for part in (found.log_line(document.date), document.options.changes) if part)
     return document.model_copy(update={"options": document.options.model_copy(update={"changes": log})})

@@ -2,7 +2,7 @@
 
 Rows are known by dataset, sample and face, so that both releases must have pseudonyms of the same key, or plain names. The
 version rule is Croissant's: PATCH for the same rows packed anew, MINOR for rows added, MAJOR for rows removed, changed or in
-another order or split.
+another order or split. Nobody who was withdrawn from the first may be in the second, whatever its version.
 """
 
 from collections.abc import Iterator
@@ -12,15 +12,17 @@ from enum import IntEnum
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from normpipe.errors import UsageError
+from normpipe.errors import NormpipeError, UsageError
 from normpipe.records import LABEL_SCHEMA
+from normpipe.release.counted import counted
 from normpipe.release.digests import row_digests
-from normpipe.release.document import RELEASE_FILE, ReleaseDocument, parse_release
+from normpipe.release.document import RELEASE_FILE, ReleasedFile, ReleaseDocument, parse_release
 from normpipe.release.keys import Kind, Names
 from normpipe.release.reader import ReleaseFolder
 
 _BATCH_ROWS = 256
 _KEY_COLUMNS = ("dataset", "sample_id", "face_index")
+_NAMED_COLUMNS = {*_KEY_COLUMNS, "subject"}
 
 
 class Step(IntEnum):
@@ -40,9 +42,10 @@ class Difference:
         before: Version of the first.
         after: Version of the second.
         same: In both, equal in all that both hold.
-        added: Only in the second.
+        added: Only in the second, and never withdrawn.
         removed: Only in the first, and nobody asked for it.
         withdrawn: Only in the first, since a subject or a sample was withdrawn.
+        returned: In the second, although the first says that their subject or sample was withdrawn.
         changed: Other pictures or measurements.
         relabelled: Other labels.
         moved: Another split.
@@ -57,6 +60,7 @@ class Difference:
     added: int
     removed: int
     withdrawn: int
+    returned: int
     changed: int
     relabelled: int
     moved: int
@@ -75,13 +79,18 @@ class Difference:
 
     @property
     def keeps_rule(self) -> bool:
-        """Whether the second version is at least as far from the first as the rule asks for."""
-        return _step(self.before, self.after) >= self.step
+        """Whether the second version is at least as far from the first as the rule asks for, and nobody came back."""
+        return not self.returned and step_between(self.before, self.after) >= self.step
+
+    @property
+    def least_version(self) -> str:
+        """The lowest version that the rule allows, provided that nobody came back."""
+        return _risen(self.before, self.step)
 
     def log_line(self, date: str) -> str:
         """An entry of a change log, in Markdown."""
         named = ("added", "removed", "withdrawn", "changed", "relabelled", "moved")
-        told = [f"{count} rows {name}" for name in named if (count := getattr(self, name))]
+        told = [f"{counted(count, 'row')} {name}" for name in named if (count := getattr(self, name))]
         told += [f"columns {', '.join(self.columns)} in one of them alone"] if self.columns else []
         told += ["rows in another order"] if self.reordered else []
         return f"- {self.after} ({date}), since {self.before}: {'; '.join(told) or 'the same rows'}"
@@ -90,14 +99,16 @@ class Difference:
     def lines(self) -> Iterator[str]:
         """In words, a line each."""
         yield f"{self.before} -> {self.after}"
-        for name in ("same", "added", "removed", "withdrawn", "changed", "relabelled", "moved"):
+        for name in ("same", "added", "removed", "withdrawn", "returned", "changed", "relabelled", "moved"):
             yield f"{name} {getattr(self, name)}"
         if self.reordered:
             yield "rows of a split stand in another order"
         if self.columns:
             yield f"columns that only one has: {', '.join(self.columns)}"
-        asked = self.step.name.lower() if self.step else "no"
-        yield f"asks for {asked} step: {'kept' if self.keeps_rule else 'broken'}"
+        asked = f"{self.step.name.lower() if self.step else 'no'} step"
+        if self.returned:
+            asked = f"nobody who was withdrawn from {self.before} to return"
+        yield f"asks for {asked}: {'kept' if self.keeps_rule else 'broken'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,23 +126,27 @@ def compare(first: ReleaseFolder, second: ReleaseFolder) -> Difference:
     """Compare two releases.
 
     Raises:
-        UsageError: one is no release, a file is damaged, or their rows cannot be matched.
+        UsageError: one is no release, or their rows cannot be matched.
+        NormpipeError: a data file is missing or damaged.
     """
-    before, after = _document(first), _document(second)
+    before, after = release_document(first), release_document(second)
     if before.key_check != after.key_check:
         raise UsageError(
             f"{first.name}, {second.name}: their names were made with different keys, or one of them has plain names: rows "
-            "cannot be matched"
+            "cannot be matched; build the second with the key of the first"
         )
     shared = [name for name in before.columns if name in after.columns]
     old = dict(_rows(first, before, shared))
-    counts = dict.fromkeys(("same", "added", "changed", "relabelled", "moved"), 0)
+    barred = _taken_out(before)
+    counts = dict.fromkeys(("same", "added", "returned", "changed", "relabelled", "moved"), 0)
     last: dict[str, int] = {}
     reordered = False
     for key, row in _rows(second, after, shared):
         earlier = old.pop(key, None)
+        back = any(name in barred for name in row.withdrawn_as)
+        counts["returned"] += back
         if earlier is None:
-            counts["added"] += 1
+            counts["added"] += not back
             continue
         differs = {
             "changed": row.content != earlier.content,
@@ -144,8 +159,8 @@ def compare(first: ReleaseFolder, second: ReleaseFolder) -> Difference:
         if not differs["moved"]:
             reordered = reordered or earlier.number < last.get(row.split, -1)
             last[row.split] = earlier.number
-    tombstones = {*after.withdrawn.subjects, *after.withdrawn.samples}
-    withdrawn = sum(any(name in tombstones for name in row.withdrawn_as) for row in old.values())
+    gone = _taken_out(after)
+    withdrawn = sum(any(name in gone for name in row.withdrawn_as) for row in old.values())
     columns = tuple(sorted(set(before.columns) ^ set(after.columns)))
     return Difference(
         before=before.version,
@@ -159,11 +174,24 @@ def compare(first: ReleaseFolder, second: ReleaseFolder) -> Difference:
     )
 
 
-def _document(folder: ReleaseFolder) -> ReleaseDocument:
+def release_document(folder: ReleaseFolder, given_by: str = "") -> ReleaseDocument:
+    """Its release.json.
+
+    Args:
+        folder: Where it lies.
+        given_by: The option that named it, for messages.
+
+    Raises:
+        UsageError: nothing is there, or no release, or its release.json cannot be used.
+    """
+    called = f"{given_by} {folder.name}".lstrip()
     try:
-        return parse_release(folder.content(RELEASE_FILE), folder.name)
-    except FileNotFoundError as error:
-        raise UsageError(f"{folder.name}: not a release (it has no {RELEASE_FILE})") from error
+        return parse_release(folder.content(RELEASE_FILE), called)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        there = folder.system.exists(folder.root)
+        raise UsageError(f"{called}: {f'not a release (it has no {RELEASE_FILE})' if there else 'not there'}") from error
+    except OSError as error:
+        raise UsageError(f"{called}: its {RELEASE_FILE} cannot be read ({error.strerror})") from error
 
 
 def _rows(folder: ReleaseFolder, document: ReleaseDocument, columns: list[str]) -> Iterator[tuple[bytes, _Row]]:
@@ -172,13 +200,35 @@ def _rows(folder: ReleaseFolder, document: ReleaseDocument, columns: list[str]) 
     number = 0
     for split, found in document.ordered_splits:
         for entry in found.files:
-            with folder.fetched(entry.path) as (path, _), pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
-                    contents, labelled = row_digests(batch, content), row_digests(batch, labels)
-                    keys, tombstones = row_digests(batch, _KEY_COLUMNS), _tombstones(batch, document)
-                    for key, each, label, gone in zip(keys, contents, labelled, tombstones, strict=True):
-                        yield key[:16], _Row(split, number, each[:16], label[:16], gone)
-                        number += 1
+            for batch in _batches(folder, entry, columns):
+                contents, labelled = row_digests(batch, content), row_digests(batch, labels)
+                keys, tombstones = row_digests(batch, _KEY_COLUMNS), _tombstones(batch, document)
+                for key, each, label, gone in zip(keys, contents, labelled, tombstones, strict=True):
+                    yield key[:16], _Row(split, number, each[:16], label[:16], gone)
+                    number += 1
+
+
+def _batches(folder: ReleaseFolder, entry: ReleasedFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """A data file, batch by batch, when it is known to be the one that was built: a difference of another tells nothing."""
+    named = f"{folder.name}/{entry.path}"
+    more = "`normpipe release verify` tells more"
+    try:
+        with folder.fetched(entry.path) as (path, read):
+            if read.sha256 != entry.sha256:
+                raise NormpipeError(f"{named}: damaged; {more}")
+            with pq.ParquetFile(path) as file:
+                if not _NAMED_COLUMNS <= set(columns) <= set(file.schema_arrow.names):
+                    raise NormpipeError(f"{named}: other columns than {RELEASE_FILE} tells of; {more}")
+                yield from file.iter_batches(batch_size=_BATCH_ROWS, columns=columns)
+    except FileNotFoundError as error:
+        raise NormpipeError(f"{named}: missing; {more}") from error
+    except (pa.ArrowException, OSError) as error:
+        raise NormpipeError(f"{named}: damaged; {more}") from error
+
+
+def _taken_out(document: ReleaseDocument) -> set[str]:
+    """Tombstones of all who were withdrawn."""
+    return {*document.withdrawn.subjects, *document.withdrawn.samples}
 
 
 def _tombstones(batch: pa.RecordBatch, document: ReleaseDocument) -> Iterator[tuple[str | None, str]]:
@@ -194,10 +244,23 @@ def _tombstones(batch: pa.RecordBatch, document: ReleaseDocument) -> Iterator[tu
             yield gone, names.tombstone(Kind.SAMPLE, dataset, sample)
 
 
-def _step(before: str, after: str) -> Step:
+def step_between(before: str, after: str) -> Step:
     """Which number rose first; NONE where none did, or it fell."""
-    old, new = ([int(number) for number in version.split(".")] for version in (before, after))
+    old, new = _numbers(before), _numbers(after)
     if new <= old:
         return Step.NONE
     first = next(place for place, (was, now) in enumerate(zip(old, new, strict=True)) if was != now)
     return (Step.MAJOR, Step.MINOR, Step.PATCH)[first]
+
+
+def _risen(version: str, step: Step) -> str:
+    """The version after such a step."""
+    numbers = _numbers(version)
+    if step:
+        place = Step.MAJOR - step
+        numbers = [*numbers[:place], numbers[place] + 1, *[0] * (len(numbers) - place - 1)]
+    return ".".join(map(str, numbers))
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in version.split(".")]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from normpipe.errors import UsageError
 from normpipe.release.build import build
+from normpipe.release.counted import counted
 from normpipe.release.document import ReleaseDocument
 from normpipe.release.keys import Names
 from normpipe.release.request import Request
@@ -20,14 +21,14 @@ def rebuilt_request(document: ReleaseDocument, runs: Sequence[SourceRun], names:
         UsageError: the key is another, or the runs are.
     """
     if names.check != document.key_check:
-        kind = "has plain names: --plain-ids" if document.key_check is None else "was made with another key"
+        kind = "has plain names: give --plain-ids" if document.key_check is None else "was made with another key: give that one"
         raise UsageError(f"{document.name} {document.version}: {kind}")
     said = {source.run.number: source.run.fingerprint for source in document.sources}
     found = {run.number: run.plan.fingerprint.digest for run in runs}
     if said != found:
         raise UsageError(
-            f"{document.name} {document.version}: made of {len(said)} runs with other fingerprints; name the same runs in the "
-            "same order"
+            f"{document.name} {document.version}: made of {counted(len(said), 'run')} with other fingerprints; name the same "
+            "runs in the same order, or people were taken out of them since, and it cannot be built again"
         )
     return Request(
         name=document.name,
@@ -36,7 +37,7 @@ def rebuilt_request(document: ReleaseDocument, runs: Sequence[SourceRun], names:
         options=document.options,
         names=names,
         terms={source.name: source.terms for source in document.sources},
-        withdrawals=Withdrawals(frozenset(document.withdrawn.subjects), frozenset(document.withdrawn.samples)),
+        withdrawals=Withdrawals.told(document),
     )
 
 

@@ -25,7 +25,8 @@ from normpipe.release.reader import ReleaseFolder
 from normpipe.release.runs import SourceRun
 from normpipe.release.schema import release_schema
 from normpipe.release.selection import PURGED, Selection, Withdrawals
-from normpipe.release.terms import Terms
+from normpipe.release.terms import Terms, own_terms
+from normpipe.release.withdrawals import Withdrawal
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Request:
         terms: Of each dataset of the runs.
         withdrawals: Who and what stays out.
         previous: The release before, for the change log and the version rule.
+        listed: The lines that asked for the withdrawals; none for a release that is built again.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Request:
     terms: Mapping[str | None, Terms | None]
     withdrawals: Withdrawals
     previous: ReleaseFolder | None = None
+    listed: Sequence[Withdrawal] = ()
 
 
 def described(
@@ -81,7 +84,7 @@ def described(
             for run, datasets in zip(runs, selection.datasets, strict=True)
             for name in datasets
         ),
-        command=_command(runs, request),
+        command=_command(runs, request, selection),
         options=options,
         columns=tuple(release_schema(options.include, options.ids == "plain").names),
         labels={name: dict(sorted(counts.items())) for name, counts in sorted(labels.items())},
@@ -100,7 +103,7 @@ def described(
         },
         overrides=tuple(overrides),
         withdrawn=Withdrawn(
-            rows=selection.withdrawn_rows + selection.exclusions.get(PURGED, 0),
+            rows=selection.withdrawn.total() + selection.exclusions.get(PURGED, 0),
             subjects=tuple(sorted(request.withdrawals.subjects)),
             samples=tuple(sorted(request.withdrawals.samples)),
         ),
@@ -135,12 +138,14 @@ def _audit(run: SourceRun, overrides: Sequence[str]) -> ReleasedAudit | None:
     )
 
 
-def _command(runs: Sequence[SourceRun], request: Request) -> str:
+def _command(runs: Sequence[SourceRun], request: Request, selection: Selection) -> str:
     """The command that was given, with words in the place of paths."""
     options = request.options
     words = ["normpipe release build", *(f"RUN-{run.number}" for run in runs), "-o RELEASE"]
     words += [f"--name {request.name}", f"--version {request.version}", f"--include {options.include.value}"]
     words.append("--plain-ids" if options.ids == "plain" else "--key-file FILE")
+    released = {name for datasets in selection.datasets for name in datasets}
+    words += ["--terms FILE"] * len(own_terms(request.terms.get(name) for name in released))
     words += [f"--min {name}={limit:g}" for name, limit in options.minimum.items()]
     words += [f"--max {name}={limit:g}" for name, limit in options.maximum.items()]
     if request.withdrawals.subjects or request.withdrawals.samples:

@@ -3,6 +3,7 @@
 Only columns without pictures are read. What is kept in memory is one byte of each row and one name of each subject.
 """
 
+import difflib
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,13 +17,17 @@ from numpy.typing import NDArray
 
 from normpipe.errors import UsageError
 from normpipe.records import PAIRS_SCHEMA, Reason, Status
-from normpipe.release.document import split_place
+from normpipe.release.counted import counted
+from normpipe.release.document import ReleaseDocument, split_place
 from normpipe.release.keys import Kind, Names
 from normpipe.release.runs import SourceRun
 from normpipe.shards.reader import open_part
 
 Codes = NDArray[np.int16]
 """For each row of a part the number of its split, -1 where it stays out."""
+
+Found = tuple[str | None, str | None]
+"""Pseudonyms of a subject and of a sample that are among the withdrawn ones, None where that one is not."""
 
 UNDIVIDED = "train"
 """The split of rows that have none, as the tools of the hubs call a set that is not divided."""
@@ -60,7 +65,9 @@ class Limits:
         for flag, limits in (("--min", self.minimum), ("--max", self.maximum)):
             for name in limits:
                 if name not in numbers:
-                    raise UsageError(f"{flag} {name}: not a column of numbers; those are {', '.join(numbers)}")
+                    near = difflib.get_close_matches(name, numbers, 1)
+                    hint = f"is {near[0]} meant?" if near else "docs/normalize.md lists the columns"
+                    raise UsageError(f"{flag} {name}: not a column of numbers; {hint}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +76,21 @@ class Withdrawals:
 
     subjects: frozenset[str] = frozenset()
     samples: frozenset[str] = frozenset()
+
+    @classmethod
+    def told(cls, document: ReleaseDocument) -> "Withdrawals":
+        """Those that a release.json tells of."""
+        return cls(frozenset(document.withdrawn.subjects), frozenset(document.withdrawn.samples))
+
+    def __or__(self, other: "Withdrawals") -> "Withdrawals":
+        return Withdrawals(self.subjects | other.subjects, self.samples | other.samples)
+
+    def find(self, subject: str | None, sample: str | None) -> Found:
+        """Which of a row's two pseudonyms are among them; None for the other."""
+        return subject if subject in self.subjects else None, sample if sample in self.samples else None
+
+
+NOBODY = Withdrawals()
 
 
 @dataclass(slots=True)
@@ -82,8 +104,8 @@ class Selection:
         subjects: By split, tombstones of the subjects.
         exclusions: Rows that stay out, by reason.
         datasets: By run, the datasets that released rows are of.
-        withdrawn_rows: Rows that stay out because their subject or sample was withdrawn.
-        withdrawn_names: How many of the withdrawn subjects and samples these rows are of.
+        withdrawn: Rows that stay out because their subject or sample was withdrawn, by the pseudonyms that were found.
+        returned: Rows that are released although the release before took their subject or sample out.
     """
 
     splits: list[str]
@@ -92,8 +114,8 @@ class Selection:
     subjects: dict[str, set[str]]
     exclusions: dict[str, int]
     datasets: list[list[str | None]]
-    withdrawn_rows: int
-    withdrawn_names: int
+    withdrawn: Counter[Found]
+    returned: int
 
     @property
     def shared_subjects(self) -> int:
@@ -124,14 +146,23 @@ def datasets_of(runs: Sequence[SourceRun]) -> set[str | None]:
     return found
 
 
-def select(runs: Sequence[SourceRun], limits: Limits, withdrawals: Withdrawals, names: Names) -> Selection:
+def select(
+    runs: Sequence[SourceRun], limits: Limits, withdrawals: Withdrawals, names: Names, earlier: Withdrawals = NOBODY
+) -> Selection:
     """Decide about every row of the runs.
+
+    Args:
+        runs: What the release is made of.
+        limits: Filters.
+        withdrawals: Who and what stays out.
+        names: Pseudonyms.
+        earlier: Who and what stayed out of the release before; rows of theirs that are in this one are counted.
 
     Raises:
         UsageError: a filter names no column of numbers, two runs hold the same sample, or nothing is left.
     """
     limits.check()
-    choice = _Choice(limits, withdrawals, names)
+    choice = _Choice(limits, withdrawals, names, earlier)
     codes = []
     for run in runs:
         choice.datasets.append(set())
@@ -154,26 +185,27 @@ def select(runs: Sequence[SourceRun], limits: Limits, withdrawals: Withdrawals, 
         subjects={name: choice.subjects[name] for name in used},
         exclusions=dict(sorted(choice.exclusions.items())),
         datasets=[sorted(found, key=lambda name: name or "") for found in choice.datasets],
-        withdrawn_rows=choice.withdrawn_rows,
-        withdrawn_names=len(choice.withdrawn),
+        withdrawn=choice.withdrawn,
+        returned=choice.returned,
     )
 
 
 class _Choice:
     """The rows seen so far."""
 
-    def __init__(self, limits: Limits, withdrawals: Withdrawals, names: Names) -> None:
+    def __init__(self, limits: Limits, withdrawals: Withdrawals, names: Names, earlier: Withdrawals) -> None:
         self._limits = limits
         self._withdrawals = withdrawals
         self._names = names
+        self._earlier = earlier
         self._tombstones: dict[tuple[str | None, str], str] = {}
         self._seen: list[NDArray[np.int64]] = []
         self.rows: dict[str, int] = {}
         self.subjects: dict[str, set[str]] = {}
         self.exclusions: Counter[str] = Counter()
         self.datasets: list[set[str | None]] = []
-        self.withdrawn_rows = 0
-        self.withdrawn: set[str] = set()
+        self.withdrawn: Counter[Found] = Counter()
+        self.returned = 0
 
     def part(self, path: Path) -> Codes:
         """Decide about the rows of one part of the last run in `datasets`."""
@@ -191,7 +223,8 @@ class _Choice:
             None if subject is None else self._tombstone(dataset, subject)
             for dataset, subject in zip(datasets, subjects, strict=True)
         ]
-        self._withdraw(out, tombstones, datasets, samples)
+        stills = self._stills(datasets, samples)
+        self._withdraw(out, tombstones, stills)
         self._limit(out, table)
         kept = [row for row, reason in enumerate(out) if reason is None]
         faces = table["face_index"].to_pylist()
@@ -208,6 +241,7 @@ class _Choice:
             found = self.subjects.setdefault(name, set())
             if (tombstone := tombstones[row]) is not None:
                 found.add(tombstone)
+            self.returned += any(self._earlier.find(tombstone, stills[row]))
             self.datasets[-1].add(datasets[row])
             codes[row] = numbers.setdefault(name, len(numbers))
         if len(self.rows) > _MOST_SPLITS:
@@ -220,21 +254,18 @@ class _Choice:
             self._tombstones[key] = self._names.tombstone(Kind.SUBJECT, dataset, subject)
         return self._tombstones[key]
 
-    def _withdraw(
-        self, out: list[str | None], tombstones: Sequence[str | None], datasets: Sequence[str | None], samples: Sequence[str]
-    ) -> None:
-        wanted = self._withdrawals
-        for row, subject in enumerate(tombstones):
-            sample = self._names.tombstone(Kind.SAMPLE, datasets[row], samples[row]) if wanted.samples else None
-            if subject is not None and subject in wanted.subjects:
-                found, reason = subject, "excluded:subject"
-            elif sample is not None and sample in wanted.samples:
-                found, reason = sample, "excluded:sample"
-            else:
-                continue
-            self.withdrawn.add(found)
-            self.withdrawn_rows += 1
-            out[row] = out[row] or reason
+    def _stills(self, datasets: Sequence[str | None], samples: Sequence[str]) -> Sequence[str | None]:
+        """Tombstones of the samples, where any sample was ever withdrawn."""
+        if not self._withdrawals.samples and not self._earlier.samples:
+            return [None] * len(samples)
+        return [self._names.tombstone(Kind.SAMPLE, *of) for of in zip(datasets, samples, strict=True)]
+
+    def _withdraw(self, out: list[str | None], subjects: Sequence[str | None], samples: Sequence[str | None]) -> None:
+        for row, names in enumerate(zip(subjects, samples, strict=True)):
+            found = self._withdrawals.find(*names)
+            if any(found):
+                self.withdrawn[found] += 1
+                out[row] = out[row] or ("excluded:subject" if found[0] else "excluded:sample")
 
     def _limit(self, out: list[str | None], table: pa.Table) -> None:
         for limits, sign in ((self._limits.minimum, "<"), (self._limits.maximum, ">")):
@@ -253,4 +284,6 @@ class _Choice:
         seen = np.concatenate(self._seen)
         doubled = len(seen) - len(np.unique(seen))
         if doubled:
-            raise UsageError(f"{doubled} rows of the runs are of the same sample and face; release runs of different samples")
+            raise UsageError(
+                f"{counted(doubled, 'row')} of the runs with the sample and face of another; release runs of different samples"
+            )

@@ -4,7 +4,8 @@ The terms of some datasets that many use come with the package (`manifests/terms
 user's file of the same form says what holds for any other, or for the same under an agreement of one's own, and wins.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,6 +18,7 @@ from normpipe.errors import UsageError
 _PACKAGED = Path(__file__).parents[1] / "manifests"
 _FOLDER = (_PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "manifests") / "terms"
 
+_ATTRIBUTED = re.compile(r"cc[- ]by\b|creative commons attribution", re.IGNORECASE)
 _Line = Annotated[str, Field(min_length=1)]
 
 
@@ -113,25 +115,24 @@ def terms_of(datasets: Iterable[str | None], files: Sequence[Path]) -> dict[str 
     return found
 
 
-def check_terms(found: Mapping[str | None, Terms | None], include: Include) -> None:
-    """Refuse to pass on what the terms do not allow.
+def own_terms(found: Iterable[Terms | None]) -> set[Terms]:
+    """Those of them that a user declared: all that do not come with the package."""
+    return {terms for terms in found if terms is not None} - set(load_terms(()).values())
 
-    Raises:
-        UsageError: naming the first dataset whose terms are unknown or say no, and what can be done.
-    """
-    for name, terms in sorted(found.items(), key=lambda item: item[0] or ""):
+
+def gaps(found: Iterable[Terms | None]) -> Iterator[str]:
+    """What terms leave open that whoever is shown, or uses the release, will ask for: a line for each dataset."""
+    for terms in found:
         if terms is None:
-            called = "rows without a dataset's name" if name is None else f"dataset {name}"
-            raise UsageError(
-                f"{called}: terms of use unknown; declare them in a file (docs/release.md) and give it with --terms, or "
-                "--override-terms"
-            )
-        if not terms.allows(include):
-            allowed = ", ".join(terms.pass_on) or "nothing"
-            raise UsageError(
-                f"dataset {terms.dataset}: its terms ({terms.licence}) allow to pass on {allowed}, not {include.value}; if "
-                "yours are other ones, declare them with --terms FILE, or --override-terms"
-            )
+            continue
+        told = {
+            f"attribution, which {terms.licence} asks for": terms.attribution if _ATTRIBUTED.match(terms.licence) else "none",
+            "consent": terms.consent,
+            "contact": terms.contact,
+        }
+        missing = [f"no {name}" for name, text in told.items() if not text]
+        if missing:
+            yield f"the terms of dataset {terms.dataset} tell of {'; '.join(missing)}"
 
 
 def _load(path: Path) -> Terms:

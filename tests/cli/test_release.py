@@ -84,18 +84,94 @@ def test_verify_names_what_was_tampered_with_and_is_exit_code_1(folder, capsys):
 def test_who_is_listed_is_taken_out_and_the_next_release_says_withdrawn(folder, capsys):
     build(capsys, folder)
     (folder / "gone.txt").write_text(
-        f"# asked on Monday\nsubject\n{SUBJECTS[0]}\nsample:{SUBJECTS[1]}/001.jpg\nsubject:nobody\n"
+        f"# asked on Monday\nsubject\n{SUBJECTS[0]}\nNobody Known\nsample:{SUBJECTS[1]}/001.jpg\nsubject:Somebody\n"
     )
     code, _, err = build(capsys, folder, "--exclude", folder / "gone.txt", out="next", version="1.1.0")
     assert code == 0
     gone = sum(row["status"] == "ok" and row["subject"] == SUBJECTS[0] for row in people()) + 1
-    assert "of 2 of those listed" in err
+    rows = sum(row["subject"] == SUBJECTS[0] for row in people()) + 1
+    assert (
+        f"warning: gone.txt: 4 listed, 2 of them found ({rows} rows); lines 4 and 6 match no row of these runs: misspelt, or "
+        "taken out of the run already\n"
+    ) in err
+    assert "Known" not in err
     code, out, _ = normpipe(capsys, "release", "diff", folder / "release", folder / "next")
     assert f"withdrawn {gone}\n" in out
     assert "asks for major step: broken" in out
     assert code == 1
     for path in (folder / "next").rglob("*"):
         assert not path.is_file() or SUBJECTS[0].encode() not in path.read_bytes()
+
+
+def test_a_list_is_told_of_by_itself_and_each_row_counts_once_in_it(folder, capsys):
+    (folder / "one.txt").write_text(f"subject\n{SUBJECTS[0]}\nsample:{SUBJECTS[0]}/000.jpg\n")
+    (folder / "two.txt").write_text(f"sample\n{SUBJECTS[1]}/001.jpg\n")
+    (folder / "three.txt").write_text("subject:nobody\n")
+    lists = (word for name in ("one", "two", "three") for word in ("--exclude", folder / f"{name}.txt"))
+    lines = build(capsys, folder, *lists)[2].splitlines()
+    assert "one.txt: 2 listed, 2 of them found (6 rows)" in lines
+    assert "two.txt: 1 listed, 1 of them found (1 row)" in lines
+    why = "line 1 matches no row of these runs: misspelt, or taken out of the run already"
+    assert f"warning: three.txt: 1 listed, 0 of them found (0 rows); {why}" in lines
+
+
+@pytest.mark.parametrize("content", ["", "\n\n", "subject\n", "# none yet\n"])
+def test_a_list_of_nobody_is_refused(folder, capsys, content):
+    (folder / "gone.txt").write_text(content)
+    code, _, err = build(capsys, folder, "--exclude", folder / "gone.txt")
+    assert code == 2
+    assert "--exclude gone.txt: names nobody" in err
+    assert not list(folder.glob("release*"))
+
+
+def test_a_list_from_another_editor_may_begin_with_a_byte_order_mark(folder, capsys):
+    (folder / "gone.txt").write_bytes(b"\xef\xbb\xbfsubject\n" + SUBJECTS[0].encode())
+    assert "1 listed, 1 of them found" in build(capsys, folder, "--exclude", folder / "gone.txt")[2]
+
+
+def test_a_forgotten_list_is_refused_and_a_comparison_says_who_is_back(folder, capsys):
+    (folder / "gone.txt").write_text(f"subject\n{SUBJECTS[0]}\n")
+    build(capsys, folder, "--exclude", folder / "gone.txt")
+    code, _, err = build(capsys, folder, "--previous", folder / "release", out="next", version="2.0.0")
+    assert code == 2
+    assert "of people or samples withdrawn there are in this release again; give --exclude as for 1.0.0" in err
+    assert not list(folder.glob("next*"))
+    build(capsys, folder, out="next", version="2.0.0")
+    gone = sum(row["status"] == "ok" and row["subject"] == SUBJECTS[0] for row in people())
+    code, out, _ = normpipe(capsys, "release", "diff", folder / "release", folder / "next")
+    assert code == 1
+    assert f"returned {gone}\n" in out
+
+
+def test_a_previous_release_of_another_name_is_told(folder, capsys):
+    build(capsys, folder)
+    code, _, err = build(capsys, folder, "--previous", folder / "release", "--name", "other", out="next", version="1.0.1")
+    assert code == 0
+    assert "warning: --previous is a version of drawn, not of other\n" in err
+
+
+def test_a_damaged_release_is_one_line_of_diff_and_of_build(folder, capsys):
+    build(capsys, folder)
+    path = folder / "release" / "data" / "train-00000-of-00001.parquet"
+    path.write_bytes(path.read_bytes()[:-50])
+    why = "error: release/data/train-00000-of-00001.parquet: damaged; `normpipe release verify` tells more"
+    code, _, err = normpipe(capsys, "release", "diff", folder / "release", folder / "release")
+    assert (code, err) == (1, f"{why}\n")
+    code, _, err = build(capsys, folder, "--previous", folder / "release", out="next", version="1.0.1")
+    assert (code, err.splitlines()[-1]) == (1, why)
+
+
+def test_terms_that_leave_something_open_are_told(folder, capsys):
+    (folder / "terms.yaml").write_text("dataset: drawn\nlicence: CC-BY-4.0\npass_on: [pairs]\n")
+    why = "no attribution, which CC-BY-4.0 asks for; no consent; no contact"
+    assert f"warning: the terms of dataset drawn tell of {why}\n" in build(capsys, folder)[2]
+
+
+def test_one_row_is_counted_as_one(folder, capsys):
+    write_run(folder / "one", people(1))
+    _, out, err = build(capsys, folder, runs=("one",))
+    assert "train-00000-of-00001.parquet: 1 row, " in err
+    assert out.endswith("release: 1 row in 1 file\n")
 
 
 def test_a_list_that_does_not_say_what_it_lists_is_refused(folder, capsys):
@@ -126,7 +202,12 @@ def test_rebuild_finds_what_another_run_makes_different(folder, capsys):
         (("--date", "1.1.2026"), "--date 1.1.2026: write YYYY-MM-DD"),
         (("--version", "1.0"), "--version 1.0: write three numbers"),
         (("--name", "a b"), "--name a b"),
-        (("--changes", "nothing.md"), "--changes nothing.md: cannot be read"),
+        (("--changes", "nothing.md"), "--changes nothing.md: not there"),
+        (("--exclude", "nothing.txt"), "--exclude nothing.txt: not there"),
+        (("--min", "eye_distance=nan"), "--min eye_distance=nan: not a number"),
+        (("--max", "eye_distance=-inf"), "--max eye_distance=-inf: not a number"),
+        (("-o", "nodir/release"), "nodir: not there; make it first"),
+        (("--previous", "nothing"), "--previous nothing: not there"),
         (("--terms", "nothing.yaml"), "nothing.yaml: cannot read the file of terms"),
     ],
 )
@@ -165,7 +246,7 @@ def test_a_version_that_says_too_little_is_refused_and_the_next_one_takes_up_wha
     more = ("--exclude", folder / "gone.txt", "--previous", folder / "release")
     code, _, err = build(capsys, folder, *more, out="next", version="1.1.0")
     assert code == 2
-    assert "--version 1.1.0: the changes since 1.0.0 ask for a major step" in err
+    assert "--version 1.1.0: the changes since 1.0.0 ask for a major step; give --version 2.0.0 (the same -o goes on" in err
     assert not (folder / "next").exists()
     assert build(capsys, folder, *more, out="next", version="2.0.0")[0] == 0
     gone = sum(row["status"] == "ok" and row["subject"] == SUBJECTS[0] for row in people())

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fixtures.pairs import failed_row, ok_row
-from fixtures.released import KEY, PLAIN, SUBJECTS, people, released, requested, write_run
+from fixtures.released import KEY, OTHER_KEY, PLAIN, SUBJECTS, people, released, requested, write_run
 from PIL import Image as PillowImage
 
 from normpipe.errors import NormpipeError, UsageError
@@ -17,6 +17,7 @@ from normpipe.release.compare import compare
 from normpipe.release.document import read_release
 from normpipe.release.keys import Kind
 from normpipe.release.reader import open_release
+from normpipe.release.rebuild import differing_files, rebuild
 from normpipe.release.runs import read_runs
 from normpipe.release.selection import Withdrawals
 
@@ -119,6 +120,61 @@ def test_rows_whose_person_was_taken_out_of_the_run_are_no_failures(tmp_path):
     )
 
 
+def test_who_was_taken_out_of_the_release_before_does_not_come_back(run, tmp_path):
+    """Neither a subject nor a sample, with pseudonyms or plain names; nothing is written."""
+    for names in (KEY, PLAIN):
+        gone = Withdrawals(
+            subjects=frozenset({names.tombstone(Kind.SUBJECT, "drawn", SUBJECTS[0])}),
+            samples=frozenset({names.tombstone(Kind.SAMPLE, "drawn", f"{SUBJECTS[1]}/001.jpg")}),
+        )
+        folder = tmp_path / ("plain" if names is PLAIN else "keyed")
+        folder.mkdir()
+        released(run, folder / "p200", names=names, withdrawals=gone, version="2.0.0")
+        rows = 1 + sum(row["status"] == "ok" and row["subject"] == SUBJECTS[0] for row in people())
+        why = f"--previous p200: {rows} rows of people or samples withdrawn there are in this release again; give --exclude as "
+        with pytest.raises(UsageError, match=f"{why}for 2.0.0"):
+            released(run, folder / "p300", names=names, version="3.0.0", previous=folder / "p200")
+        assert not list(folder.glob("p300*"))
+        released(run, folder / "p300", names=names, version="2.0.1", previous=folder / "p200", withdrawals=gone)
+
+
+def test_a_withdrawal_is_handed_on_although_the_run_and_the_list_forget_it(run, tmp_path):
+    gone = Withdrawals(subjects=frozenset({KEY.tombstone(Kind.SUBJECT, "drawn", SUBJECTS[0])}))
+    released(run, tmp_path / "p200", withdrawals=gone, version="2.0.0")
+    left = write_run(tmp_path / "left", [row for row in people() if row["subject"] != SUBJECTS[0]])
+    document = released(left, tmp_path / "p201", version="2.0.1", previous=tmp_path / "p200")
+    assert (document.withdrawn.subjects, document.withdrawn.rows) == (tuple(gone.subjects), 0)
+    rebuild(document, read_runs([left]), KEY, tmp_path / "again")
+    assert differing_files(tmp_path / "p201", tmp_path / "again") == []
+    with pytest.raises(UsageError, match=r"give --exclude as for 2.0.1"):
+        released(run, tmp_path / "p300", version="3.0.0", previous=tmp_path / "p201")
+
+
+def test_a_previous_release_that_does_not_go_with_this_one_is_refused_before_anything_is_written(run, release, tmp_path):
+    with pytest.raises(UsageError, match=r"--version 1.0.0: not above 1.0.0, which --previous release has"):
+        released(run, tmp_path / "next", previous=release)
+    with pytest.raises(UsageError, match=r"--previous release: .* another key; give the key of that release with --key-file"):
+        released(run, tmp_path / "next", version="2.0.0", previous=release, names=OTHER_KEY)
+    with pytest.raises(UsageError, match="give the key of that release"):
+        released(run, tmp_path / "next", version="2.0.0", previous=release, names=PLAIN)
+    with pytest.raises(UsageError, match=r"^--previous nothing: not there$"):
+        released(run, tmp_path / "next", version="2.0.0", previous=tmp_path / "nothing")
+    with pytest.raises(UsageError, match=r"^--previous out: not a release \(it has no release.json\)$"):
+        released(run, tmp_path / "next", version="2.0.0", previous=run)
+    released(run, tmp_path / "plain", names=PLAIN)
+    with pytest.raises(UsageError, match="--previous plain: has the source's names"):
+        released(run, tmp_path / "next", version="2.0.0", previous=tmp_path / "plain")
+    assert not list(tmp_path.glob("next*"))
+
+
+def test_a_step_that_is_too_small_is_told_the_version_that_is_not(run, release, tmp_path):
+    gone = Withdrawals(subjects=frozenset({KEY.tombstone(Kind.SUBJECT, "drawn", SUBJECTS[0])}))
+    why = r"ask for a major step; give --version 2.0.0 \(the same -o goes on from next.part"
+    with pytest.raises(UsageError, match=why):
+        released(run, tmp_path / "next", version="1.1.0", previous=release, withdrawals=gone)
+    released(run, tmp_path / "next", version="2.0.0", previous=release, withdrawals=gone)
+
+
 def test_a_sample_can_be_taken_out(run, tmp_path):
     gone = KEY.tombstone(Kind.SAMPLE, "drawn", f"{SUBJECTS[1]}/001.jpg")
     document = released(run, tmp_path / "release", withdrawals=Withdrawals(samples=frozenset({gone})))
@@ -148,7 +204,7 @@ def test_two_runs_follow_one_another(run, tmp_path):
 
 def test_runs_that_hold_the_same_sample_are_refused(run, tmp_path):
     runs = read_runs([run, write_run(tmp_path / "again")])
-    with pytest.raises(UsageError, match="20 rows of the runs are of the same sample and face"):
+    with pytest.raises(UsageError, match="20 rows of the runs with the sample and face of another"):
         build(runs, tmp_path / "release", requested(runs, tmp_path))
 
 
@@ -234,6 +290,29 @@ def test_nothing_left_is_refused(run, tmp_path):
 def test_a_filter_needs_a_column_of_numbers(run, tmp_path):
     with pytest.raises(UsageError, match="--min emotion: not a column of numbers"):
         released(run, tmp_path / "release", minimum={"emotion": 2})
+
+
+def test_a_misspelt_column_is_told_which_one_is_meant(run, tmp_path):
+    with pytest.raises(UsageError, match=r"--min normalized_scor: not a column of numbers; is normalized_score meant\?"):
+        released(run, tmp_path / "release", minimum={"normalized_scor": 0.5})
+    with pytest.raises(UsageError, match=r"not a column of numbers; docs/normalize.md lists the columns"):
+        released(run, tmp_path / "release", minimum={"qqqq": 0.5})
+
+
+def test_a_target_in_no_folder_is_refused_at_once(run, tmp_path):
+    with pytest.raises(UsageError, match=r"^nodir: not there; make it first$"):
+        released(run, tmp_path / "nodir" / "release", folder=tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"^file: a file; name a folder to put release in$"):
+        released(run, tmp_path / "file" / "release", folder=tmp_path)
+    assert not (tmp_path / "nodir").exists()
+
+
+def test_the_command_of_the_card_has_a_place_for_each_file_of_terms(run, tmp_path):
+    assert " --key-file FILE --terms FILE --date " in released(run, tmp_path / "release").command
+    known = write_run(tmp_path / "out", [ok_row("a", dataset="affectnet"), ok_row("b", 1, dataset="drawn")])
+    document = released(known, tmp_path / "known", allowed=("--override-terms",))
+    assert document.command.count("--terms") == 1, "the terms of AffectNet come with the package"
 
 
 def test_a_full_disk_is_one_error(run, tmp_path, monkeypatch):

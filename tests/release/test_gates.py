@@ -1,9 +1,11 @@
 import pytest
 from fixtures.pairs import ok_row
-from fixtures.released import people, released, write_audit, write_run
+from fixtures.released import people, released, requested, write_audit, write_run
 
 from normpipe.errors import UsageError
+from normpipe.release.build import build
 from normpipe.release.document import read_release
+from normpipe.release.runs import read_runs
 from normpipe.shards.atomic import sha256_of
 
 
@@ -15,7 +17,10 @@ def test_a_run_without_an_audit_is_refused(tmp_path):
     released(out, tmp_path / "labels", include="labels")  # shows nobody
 
 
-@pytest.mark.parametrize(("passed", "why"), [(False, "its audit missed max_identity_auc"), (None, "held against no gate")])
+@pytest.mark.parametrize(
+    ("passed", "why"),
+    [(False, "its audit missed max_identity_auc; see out/audit/index.html, or"), (None, "held against no gate")],
+)
 def test_an_audit_that_did_not_pass_is_refused_unless_overridden(tmp_path, passed, why):
     out = write_run(tmp_path / "out", passed=passed)
     with pytest.raises(UsageError, match=why):
@@ -47,8 +52,10 @@ def test_unknown_terms_are_overridden_by_their_own_flag_alone(tmp_path):
 
 def test_an_unfinished_run_is_refused_or_released_as_partial(tmp_path):
     out = write_run(tmp_path / "out", shards=2)
-    with pytest.raises(UsageError, match=r"not finished \(2 of 3 shards\)"):
+    with pytest.raises(UsageError, match=r"not finished \(2 of 3 shards\); .* with --partial --override-audit \("):
         released(out, tmp_path / "release")
+    with pytest.raises(UsageError, match=r"finish it, or release what there is with --partial$"):
+        released(out, tmp_path / "release", include="labels")
     document = released(out, tmp_path / "release", allowed=("--partial",))
     assert document.exclusions["partial:pending"] == 4
     assert not document.sources[0].run.complete
@@ -59,6 +66,20 @@ def test_a_flag_that_was_not_needed_is_not_told_of(tmp_path):
     document = released(write_run(tmp_path / "out"), tmp_path / "release", allowed=("--override-terms", "--override-audit"))
     assert document.overrides == ()
     assert "Read this first" not in (tmp_path / "release/README.md").read_text()
+
+
+def test_what_a_flag_passes_over_is_told(tmp_path):
+    rows = [ok_row(str(number), number, dataset="drawn" if number else "affectnet") for number in range(3)]
+    out = write_run(tmp_path / "out", rows, shard_rows=2, shards=1, passed=False)
+    runs, lines = read_runs([out]), []
+    flags = ("--override-terms", "--override-audit", "--partial")
+    build(runs, tmp_path / "release", requested(runs, tmp_path, allowed=flags), note=lines.append)
+    assert [line for line in lines if "passes over" in line] == [
+        "warning: --partial passes over: out: the run is not finished (1 of 2 shards)",
+        "warning: --override-terms passes over: dataset affectnet: its terms (AffectNet licence agreement (University of "
+        "Denver)) allow to pass on nothing, not pairs",
+        "warning: --override-audit passes over: out: its audit missed max_identity_auc",
+    ]
 
 
 def test_an_audit_again_makes_the_release_another(tmp_path):
