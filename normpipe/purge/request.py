@@ -61,20 +61,20 @@ class StandingList:
     """The list of all who ever withdrew, in the form of `release build --exclude`.
 
     Attributes:
-        entries: Whom it names, each with its line, from 1.
+        entries: Whom it names.
     """
 
-    entries: tuple[tuple[int, Withdrawal], ...]
+    entries: tuple[Withdrawal, ...]
 
     def request(self, dataset: str | None) -> Request:
         """Whom it names, as far as they are there."""
-        names = {kind: frozenset(each.name for _, each in self.entries if each.kind is kind) for kind in Kind}
+        names = {kind: frozenset(each.name for each in self.entries if each.kind is kind) for kind in Kind}
         return Request(names[Kind.SUBJECT], names[Kind.SAMPLE], dataset, standing=True)
 
     def lines(self, left: Request) -> str:
         """Lines of the names that are left of its request: "2-4, 7"; "" where none is."""
         names = {Kind.SUBJECT: left.subjects, Kind.SAMPLE: left.samples}
-        ranges = to_ranges(line for line, each in self.entries if each.name in names[each.kind])
+        ranges = to_ranges(each.line for each in self.entries if each.name in names[each.kind])
         return ", ".join(f"{start}" if stop == start + 1 else f"{start}-{stop - 1}" for start, stop in ranges)
 
 
@@ -101,12 +101,7 @@ def read_list(path: Path) -> StandingList:
     Raises:
         UsageError: the file cannot be read, holds no name, or does not say what its lines are.
     """
-    entries = read_withdrawals([path])
-    if not entries:
-        raise UsageError(f"{path.name}: no names; give one a line, after a first line `subject` or `sample`")
-    lines = enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
-    told = [number for number, line in lines if line.strip() and not line.strip().startswith("#")]
-    return StandingList(tuple(zip(told[-len(entries) :], entries, strict=True)))  # the heading is the first, if there is one
+    return StandingList(tuple(read_withdrawals([path])))
 
 
 def find_rows(manifest: Path, request: Request) -> list[WithdrawnRow]:

@@ -66,7 +66,7 @@ def test_the_list_of_releases_serves_again_and_again(out, tmp_path, capsys):
     ("content", "more", "said"),
     [
         ("ben\n", (), "withdrawn.txt, line 1: subject or sample?"),
-        ("subject\n# nobody yet\n", (), "withdrawn.txt: no names"),
+        ("subject\n# nobody yet\n", (), "withdrawn.txt: names nobody"),
         ("subject\nben\n", ("--subject", GONE), "--exclude: names in no other way beside it"),
     ],
 )
