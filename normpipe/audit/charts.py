@@ -108,7 +108,7 @@ def attacks(document: Document) -> Chart:
                 name[0],
                 axis.dot(figure_at(before[name], "result", "auc")) if name in before else None,
                 axis.dot(after),
-                after.detail if isinstance(after, NotMeasurable) else "the worst" if name == worst else "",
+                after.detail if isinstance(after, NotMeasurable) else "the best attacker" if name == worst else "",
                 bad=name == worst,
                 how=_METHODS[name[1]],
             )
@@ -124,8 +124,8 @@ def ranks(document: Document) -> Chart:
     """How often the nearest picture is of the same person."""
     found = at(document, "findings", "identity")
     chances = [at(each, "chance") for _, each in entries(found, "identification")]
-    chance = max((each for each in chances if isinstance(each, float)), default=None)
-    axis = Axis(0.0, 1.0, (0.0, 0.25, 0.5, 0.75, 1.0), chance, "guessing", "rank 1")
+    mark = max((each for each in chances if isinstance(each, float)), default=None)
+    axis = Axis(0.0, 1.0, (0.0, 0.25, 0.5, 0.75, 1.0), mark, "guessing", "rank 1")
     lines = []
     for name, each in entries(found, "identification"):
         after = figure_at(each, "rank_one")

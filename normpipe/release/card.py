@@ -270,9 +270,9 @@ def _audit(document: ReleaseDocument, audits: Audits) -> Iterator[str]:
             yield f"**Run {run.number} was not audited**{unknown}."
             yield ""
     if audits:
-        where = "these pictures" if shown else "the pictures, which are not in this release"
+        where = "these pictures" if shown else "the pictures (not in this release)"
         yield (
-            f"An audit asks whether the person is gone and the expression still there. What could be measured on {where}, "
+            f"An audit asks whether the person is gone and the expression still there. What could be measured on {where} "
             "follows; intervals are 95 % over people. What each figure means, and what it does not prove, is in normpipe's "
             "documentation of audits."
         )
@@ -300,7 +300,8 @@ def _audited(number: int, audit: Document) -> Iterator[str]:
             yield f"- **{what.capitalize()} was not measured**: {answer.sentence}"
         else:
             start = f"{what.capitalize()}: " if held & names else f"**No gate on {what} was set**; "
-            yield f"- {start}{_best(audit) if what == 'identity' else f'correlation {answer.number}'}. {answer.sentence}"
+            sentence = answer.sentence[0].lower() + answer.sentence[1:]
+            yield f"- {start}{_best(audit) + '. ' + answer.sentence if what == 'identity' else f'{answer.number}: {sentence}'}"
     yield ""
     for name in audit_figures(audit, number):
         yield f"![Run {number}, {name}]({figure_path(number, name)})"

@@ -6,6 +6,13 @@ from normpipe.records import ACTION_UNITS, EMOTIONS, LABEL_SCHEMA
 from normpipe.release.document import ReleaseDocument
 
 _UNITS = [f"{unit:02d}" for unit in ACTION_UNITS]
+_FAMILIES = ("au_occurrence", "au_intensity")
+"""Columns of which there is one for each action unit."""
+
+
+def _of_units(family: str) -> tuple[str, ...]:
+    return tuple(f"{family}_{unit}" for unit in _UNITS)
+
 
 _GROUPS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("original", "normalized"), "picture: `bytes` of its file, without metadata, and `path`"),
@@ -31,8 +38,8 @@ _GROUPS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("emotion_raw", "compound_emotion"), "label: the source's word"),
     (("emotion_votes",), "label: votes, in the source's order"),
     (("valence", "arousal"), "label: -1 to 1"),
-    (tuple(f"au_occurrence_{unit}" for unit in _UNITS), "label: 0 or 1, by action unit of FACS"),
-    (tuple(f"au_intensity_{unit}" for unit in _UNITS), "label: 0 to 5, by action unit of FACS"),
+    (_of_units("au_occurrence"), f"label: 0 or 1, of the action unit NN of FACS: {', '.join(_UNITS)}"),
+    (_of_units("au_intensity"), "label: 0 to 5, of the same action units"),
     (("weight",), "label: weight of the row, 0 or more"),
 )
 
@@ -57,10 +64,10 @@ def column_lines(document: ReleaseDocument) -> Iterator[str]:
 
 
 def _called(names: list[str]) -> str:
-    """Names in a list, those of many action units in short: `au_intensity_01`, 02, 04."""
-    shown, before = [], ""
-    for name in names:
-        stem, _, unit = name.rpartition("_")
-        shown.append(unit if stem.startswith("au_") and stem == before else f"`{name}`")
-        before = stem
-    return ", ".join(shown)
+    """Names in a list; those of action units as one, with the units that are missing."""
+    shown = dict.fromkeys(name if name.rpartition("_")[0] not in _FAMILIES else name[:-2] + "NN" for name in names)
+    for family in _FAMILIES:
+        missing = [name[-2:] for name in _of_units(family) if name not in names]
+        if f"{family}_NN" in shown and missing:
+            shown[f"{family}_NN"] = f" but {', '.join(missing)}"
+    return ", ".join(f"`{name}`{but or ''}" for name, but in shown.items())

@@ -85,8 +85,8 @@ def croissant(document: ReleaseDocument) -> dict[str, Json]:
         "conformsTo": "http://mlcommons.org/croissant/1.1",
         "name": document.name,
         "description": (
-            f"{counted(document.rows, 'row')} of {', '.join(titles)}, as {document.include.value}: faces rendered again with the "
-            "same expression and one identity, pose and background. Normalized faces remain personal data."
+            f"{counted(document.rows, 'row')} of {', '.join(titles)}, as {document.include.value}: faces rendered again with "
+            "the same expression and one identity, pose and background. Normalized faces remain personal data."
         ),
         "version": document.version,
         "datePublished": document.date,

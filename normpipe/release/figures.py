@@ -13,10 +13,10 @@ from normpipe.audit import charts
 from normpipe.audit.charts import Axis, Chart, Dot, Line
 from normpipe.audit.document import Document
 
-_WIDTH, _LABELS, _NUMBERS = 960, 320, 240
+_WIDTH, _LABELS, _NUMBERS = 1000, 325, 300
 _AXIS = _WIDTH - _LABELS - _NUMBERS - 30
 _TITLE, _LINE, _SMALL = 40, 44, 17
-_NOTE_LETTERS, _LABEL_LETTERS, _NUMBER_LETTERS = 140, 50, 38
+_NOTE_LETTERS, _LABEL_LETTERS, _NUMBER_LETTERS = 146, 50, 50
 _BEFORE, _AFTER, _BAD = "#8a8f98", "#1f5fbf", "#b3261e"
 _INK, _DIM = "#16181d", "#5c6370"
 
