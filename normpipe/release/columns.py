@@ -64,10 +64,10 @@ def column_lines(document: ReleaseDocument) -> Iterator[str]:
 
 
 def _called(names: list[str]) -> str:
-    """Names in a list; those of action units as one, with the units that are missing."""
-    shown = dict.fromkeys(name if name.rpartition("_")[0] not in _FAMILIES else name[:-2] + "NN" for name in names)
+    """Names in a list, those of action units as one."""
+    shown = [f"`{name}`" for name in names if not name.startswith(_FAMILIES)]
     for family in _FAMILIES:
         missing = [name[-2:] for name in _of_units(family) if name not in names]
-        if f"{family}_NN" in shown and missing:
-            shown[f"{family}_NN"] = f" but {', '.join(missing)}"
-    return ", ".join(f"`{name}`{but or ''}" for name, but in shown.items())
+        if len(missing) < len(_UNITS):
+            shown.append(f"`{family}_NN`" + (f" (but {', '.join(missing)})" if missing else ""))
+    return ", ".join(shown)
