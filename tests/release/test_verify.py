@@ -194,6 +194,14 @@ def test_an_edited_verdict_of_the_audit_is_named(release):
     assert "audit/run-1.json: other verdicts than in release.json" in problems(release)
 
 
+@pytest.mark.parametrize("broken", [{"surroundings": {"angles": {"yaw": {}}}}, {"identity": {"attacks": [{"method": "none"}]}}])
+def test_an_audit_that_is_none_is_named(release, broken):
+    path = release / "audit" / "run-1.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "findings": broken}))
+    summed_again(release)
+    assert problems(release) == ["README.md: cannot be compared, for an audit's file is damaged"]
+
+
 def test_other_terms_are_named(release):
     path = release / "LICENSE.md"
     path.write_text(path.read_text().replace("CC-BY-4.0", "CC0"))
