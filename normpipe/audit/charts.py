@@ -16,6 +16,7 @@ _METHODS = {
     "cross_cosine": "compares an original with a normalized image",
     "cross_probe": "has learnt from other people's pairs",
 }
+_FEATURES = "HOG: histograms of gradients, which need no network; face shape: the landmarks, seen from the front."
 _ARMS = {
     "original": "originals",
     "normalized": "normalized images",
@@ -57,13 +58,14 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """The common axis: ends, ticks, and a mark with its meaning (chance, all rows)."""
+    """The common axis: ends, ticks, a mark with its meaning (chance, all rows), and what is measured."""
 
     low: float
     high: float
     ticks: tuple[float, ...]
     mark: float | None = None
     meaning: str = ""
+    name: str = ""
 
     def place(self, value: float) -> float:
         """Percent of the axis, within its ends."""
@@ -80,7 +82,7 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart; `before` and `after` name the two kinds of dots."""
+    """A chart; `before` and `after` name the two kinds of dots, `bad` the one that draws attention."""
 
     title: str
     note: str
@@ -88,11 +90,12 @@ class Chart:
     lines: list[Line]
     before: str = "originals"
     after: str = "normalized images"
+    bad: str = ""
 
 
 def attacks(document: Document) -> Chart:
     """How well each attacker tells people apart."""
-    axis = Axis(0.4, 1.0, (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0), 0.5, "guessing")
+    axis = Axis(0.4, 1.0, (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0), 0.5, "guessing", "AUC")
     found = at(document, "findings", "identity")
     before = {(str(at(each, "feature")), str(at(each, "method"))): each for each in items(found, "before")}
     worst = (at(found, "worst", "feature"), at(found, "worst", "method"))
@@ -105,36 +108,42 @@ def attacks(document: Document) -> Chart:
                 name[0],
                 axis.dot(figure_at(before[name], "result", "auc")) if name in before else None,
                 axis.dot(after),
-                after.detail if isinstance(after, NotMeasurable) else "the worst" if name == worst else "",
+                after.detail if isinstance(after, NotMeasurable) else "the best attacker" if name == worst else "",
                 bad=name == worst,
                 how=_METHODS[name[1]],
             )
         )
     note = (
         "AUC of each attacker: shown two pictures of one person and two pictures of different people, how often the first two "
-        "are found more alike. 0.5 is guessing, 1 is never wrong. The best attacker counts."
+        f"are found more alike. 0.5 is guessing, 1 is never wrong. The best attacker counts. {_FEATURES}"
     )
-    return Chart("Can people be told apart?", note, axis, lines)
+    return Chart("Can people be told apart?", note, axis, lines, bad="the best attacker")
 
 
 def ranks(document: Document) -> Chart:
     """How often the nearest picture is of the same person."""
-    axis = Axis(0.0, 1.0, (0.0, 0.25, 0.5, 0.75, 1.0))
     found = at(document, "findings", "identity")
+    chances = [at(each, "chance") for _, each in entries(found, "identification")]
+    mark = max((each for each in chances if isinstance(each, float)), default=None)
+    axis = Axis(0.0, 1.0, (0.0, 0.25, 0.5, 0.75, 1.0), mark, "guessing", "rank 1")
     lines = []
     for name, each in entries(found, "identification"):
         after = figure_at(each, "rank_one")
         chance = at(each, "chance")
         note = after.detail if isinstance(after, NotMeasurable) else f"guessing {chance:.2f}" if chance is not None else ""
         lines.append(Line(name, axis.dot(figure_at(found, "identification_before", name, "rank_one")), axis.dot(after), note))
-    note = "Share of pictures whose most similar other picture in the whole set is of the same person (rank 1)."
+    note = f"Share of pictures whose most similar other picture in the whole set is of the same person (rank 1). {_FEATURES}"
     return Chart("Can a person be found in the set?", note, axis, lines)
 
 
 def displacement(document: Document, name: str) -> Chart:
     """Correlation or slope of landmarks by region, with what two measurements of the original reach."""
     slope = name == "slope"
-    axis = Axis(0.0, 1.5, (0.0, 0.5, 1.0, 1.5), 1.0, "as strong") if slope else Axis(0.0, 1.0, (0.0, 0.25, 0.5, 0.75, 1.0))
+    axis = (
+        Axis(0.0, 1.5, (0.0, 0.5, 1.0, 1.5), 1.0, "as strong", "slope")
+        if slope
+        else Axis(0.0, 1.0, (0.0, 0.25, 0.5, 0.75, 1.0), name="correlation")
+    )
     found = at(document, "findings", "expression", "displacement")
     repeated = at(document, "findings", "expression", "displacement_repeated")
     names = [("whole", ("whole",)), *((region, ("regions", region)) for region, _ in entries(found, "regions"))]
@@ -177,7 +186,7 @@ def blendshapes(document: Document) -> Chart:
 
 def use(document: Document) -> Chart:
     """Macro-F1 of the plain classifier."""
-    axis = Axis(0.0, 1.0, (0.0, 0.25, 0.5, 0.75, 1.0))
+    axis = Axis(0.0, 1.0, (0.0, 0.25, 0.5, 0.75, 1.0), name="macro-F1")
     found = at(document, "findings", "expression", "use")
     gaps = {
         str(at(each, "arm")) + "-" + str(at(each, "minus")): at(each, "scores", "macro_f1")

@@ -239,7 +239,7 @@ def _describe(draft: Path, runs: Sequence[SourceRun], document: ReleaseDocument)
         if run.audit is not None and run.audited:
             audits[run.number] = passed_on(run.audit)
             write_bytes(draft / audit_path(run.number), document_bytes(audits[run.number]))
-            for name, drawing in audit_figures(audits[run.number]).items():
+            for name, drawing in audit_figures(audits[run.number], run.number).items():
                 write_bytes(draft / figure_path(run.number, name), drawing.encode())
     if shows_pictures(document):
         paths = [draft / file.path for file in document.files]

@@ -9,15 +9,19 @@ out, what may go wrong, who must be asked.
 import json
 from collections.abc import Callable, Iterator, Mapping
 
-from normpipe.audit.document import Document, items
+from normpipe.audit.answers import answers
+from normpipe.audit.document import Document, at, figure_at, items
+from normpipe.audit.figures import Figure
 from normpipe.audit.gates import line
 from normpipe.release.audits import audit_path, figure_path
+from normpipe.release.columns import column_lines
 from normpipe.release.document import ReleaseDocument, ReleasedRun
 from normpipe.release.figures import audit_figures
 from normpipe.release.front import front_matter
 from normpipe.release.licence import LICENCE_FILE, distinct_terms
 from normpipe.release.schema import pictures
 from normpipe.release.terms import Include, Terms
+from normpipe.release.words import counted, size
 
 CARD_FILE = "README.md"
 SHEET_PATH = "audit/figures/pairs.png"
@@ -28,6 +32,19 @@ _ROW = {
     Include.LABELS: "what is known of a face: labels, pose and quality, without its pictures",
 }
 
+_ONLY_WITH = {
+    "config.detect.insightface_pack": ("config.detect.detector", "insightface"),
+    "config.detect.smoothing": ("config.detect.policy", "track"),
+    "config.normalize.neutral_labels": ("config.normalize.own_neutral", "yes"),
+}
+"""Parts of a configuration that mean something only where another has a certain value."""
+
+_GATES = {
+    "identity": {"max_identity_auc", "max_rank_one"},
+    "expression": {"min_expression_correlation", "min_expression_slope"},
+}
+"""What the audit's first two answers are about, and the gates that hold it against a limit."""
+
 Audits = Mapping[int, Document]
 """What the release holds of the audits, by the run's number."""
 
@@ -37,8 +54,13 @@ def card_text(document: ReleaseDocument, audits: Audits) -> str:
     return "\n".join([*front_matter(document), *_body(document, audits)]) + "\n"
 
 
-def card_figures(document: ReleaseDocument) -> dict[str, str]:
-    """All figures of the card's tables by what they are called; the card shows each as `| name | figure |`."""
+def card_lines(document: ReleaseDocument) -> dict[str, str]:
+    """All lines of the card's tables that show figures, by what the figures are called."""
+    return {name: _line(name, figure) for name, figure in _figures(document).items()} | _split_lines(document)
+
+
+def _figures(document: ReleaseDocument) -> dict[str, str]:
+    """Figures that stand on a line of their own, by what they are called."""
     found = {
         "name": document.name,
         "version": document.version,
@@ -47,11 +69,6 @@ def card_figures(document: ReleaseDocument) -> dict[str, str]:
         "subjects in several splits": str(document.subjects_in_several_splits),
         "rows taken out on request": str(document.withdrawn.rows),
     }
-    for name, split in document.ordered_splits:
-        found[f"{name}: rows"] = str(split.rows)
-        found[f"{name}: subjects"] = str(split.subjects)
-        found[f"{name}: files"] = str(len(split.files))
-        found[f"{name}: bytes"] = str(sum(file.size for file in split.files))
     for column, counts in document.labels.items():
         found |= {f"{column}: {value}": str(count) for value, count in counts.items()}
     found |= {f"left out, {reason}": str(count) for reason, count in document.exclusions.items()}
@@ -61,9 +78,22 @@ def card_figures(document: ReleaseDocument) -> dict[str, str]:
     return found
 
 
-def table_line(name: str, figure: str) -> str:
-    """A figure as the card shows it."""
-    return f"| {_cell(name)} | {_cell(figure)} |"
+def _split_lines(document: ReleaseDocument) -> dict[str, str]:
+    """Lines of the table of splits; before texts were numbered, each figure had a line of its own."""
+    found: dict[str, str] = {}
+    for name, split in document.ordered_splits:
+        total = sum(file.size for file in split.files)
+        figures = {"rows": split.rows, "subjects": split.subjects, "files": len(split.files)}
+        if document.texts == 0:
+            figures |= {"bytes": total}
+            found |= {f"{name}: {what}": _line(f"{name}: {what}", str(figure)) for what, figure in figures.items()}
+        else:
+            found[f"split {name}"] = _line(name, *map(str, figures.values()), size(total))
+    return found
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(map(_cell, cells))} |"
 
 
 def _body(document: ReleaseDocument, audits: Audits) -> Iterator[str]:
@@ -84,9 +114,9 @@ def _body(document: ReleaseDocument, audits: Audits) -> Iterator[str]:
 
 def _overrides(document: ReleaseDocument) -> Iterator[str]:
     sentences = {
-        "--partial": "It was made of runs that are not finished.",
-        "--override-terms": "It passes on what the terms of its sources do not allow, or whose terms are unknown.",
-        "--override-audit": "It was made although an audit is missing, not judged, or missed its gates.",
+        "--partial": "This release was made of runs that are not finished.",
+        "--override-terms": "This release passes on what its sources' terms do not allow, or what stands under unknown terms.",
+        "--override-audit": "This release was made although an audit is missing, was held against no gate, or missed one.",
     }
     if document.overrides:
         yield "> **Read this first.** " + " ".join(f"{sentences[flag]} (`{flag}`)" for flag in document.overrides)
@@ -96,7 +126,7 @@ def _overrides(document: ReleaseDocument) -> Iterator[str]:
 def _what(document: ReleaseDocument) -> Iterator[str]:
     yield "## What a row is"
     yield ""
-    yield f"A row is {_ROW[document.include]}. {document.rows} rows, made {document.date} by {document.producer}."
+    yield f"A row is {_ROW[document.include]}. {counted(document.rows, 'row')}, made {document.date} by {document.producer}."
     yield ""
     if document.plain_ids:
         yield "`subject`, `sample_id`, `sequence` and the paths of pictures are **named as in the source**."
@@ -105,12 +135,11 @@ def _what(document: ReleaseDocument) -> Iterator[str]:
             "`sample_id`, `subject` and `sequence` are the first 32 hex digits of an HMAC-SHA256 under a key that only the "
             "publisher has: equal names have equal digits, within a dataset, and nothing else follows from them."
         )
-    yield (
-        " `emotion` is the number of a class; null means not annotated in labels, not measured elsewhere. Boxes, points and "
-        "angles are those of the source picture, in its pixels and in degrees."
-    ).strip()
     yield ""
     yield from _table(_some(document, lambda name: ": " not in name and not name.startswith("left out")))
+    yield "Null means not annotated in labels, not measured elsewhere."
+    yield ""
+    yield from column_lines(document)
     if document.labels:
         yield "Labels, by rows:"
         yield ""
@@ -122,18 +151,33 @@ def _loading(document: ReleaseDocument) -> Iterator[str]:
     shown = pictures(document.include)
     yield "## How to load it"
     yield ""
+    yield "With any of these libraries, from the folder that this release's folder lies in:"
+    yield ""
     yield "```python"
+    yield f'root = "{document.name}-{document.version}"  # this release\'s folder'
+    yield ""
     yield "from datasets import load_dataset"
     yield ""
-    yield f'rows = load_dataset("path/to/this/folder", split="{first}")'
+    yield f'rows = load_dataset(root, split="{first}")'
     if shown:
         yield f'rows[0]["{shown[-1]}"]  # a PIL image'
     yield ""
-    yield "import pandas, polars, duckdb"
+    yield "import pandas"
     yield ""
-    yield 'pandas.read_parquet("data", columns=["sample_id", "emotion"])'
-    yield f'polars.scan_parquet("data/{first}-*.parquet")'
-    yield f"duckdb.read_parquet('data/{first}-*.parquet').count('emotion')"
+    yield 'pandas.read_parquet(f"{root}/data", columns=["sample_id", "subject"])'
+    yield ""
+    yield "import polars"
+    yield ""
+    yield f'polars.scan_parquet(f"{{root}}/data/{first}-*.parquet").select("sample_id", "subject").collect()'
+    yield ""
+    yield "import duckdb"
+    yield ""
+    yield "duckdb.sql(f\"select split, count(*) from '{root}/data/*.parquet' group by split\")"
+    yield ""
+    yield "import mlcroissant"
+    yield ""
+    yield f'record = next(iter(mlcroissant.Dataset(f"{{root}}/croissant.json").records("{first}")))'
+    yield f'record["{first}/sample_id"].decode()  # texts are bytes here'
     yield "```"
     yield ""
     yield "`sha256sum -c SHA256SUMS` compares every file; `normpipe release verify` also reads every row and every picture."
@@ -171,67 +215,103 @@ def _method(document: ReleaseDocument) -> Iterator[str]:
     yield "```"
     yield ""
     for run in _runs(document):
-        parts = run.fingerprint_parts
         yield f"Run {run.number} ({run.producer}), fingerprint `{run.fingerprint}`:"
         yield ""
         yield "<details><summary>Configuration, weights, libraries</summary>"
         yield ""
         yield "| part | value |"
         yield "|---|---|"
-        for name in ("normalizer", "detector", "landmarker"):
-            if name in parts:
-                for inner, value in _flat(name, parts[name]):
-                    yield table_line(inner, value)
-        for name, value in parts.items():
-            if name.startswith(("config.", "environment.", "algorithm.")):
-                yield table_line(name, value)
+        yield from (_line(name, value) for name, value in _parts(run).items())
         yield ""
         yield "</details>"
         yield ""
         start = f"run {run.number}: "
-        yield from _table({name: figure for name, figure in card_figures(document).items() if name.startswith(start)})
+        yield from _table({name: figure for name, figure in _figures(document).items() if name.startswith(start)})
 
 
-def _flat(name: str, value: str) -> Iterator[tuple[str, str]]:
-    """A part that is an object, such as the normalizer with its weights' hashes, entry by entry."""
+def _parts(run: ReleasedRun) -> dict[str, str]:
+    """What a run's bytes depend on, in plain words; without what is not set, or means nothing beside the rest."""
+    found: dict[str, str] = {}
+    for name in ("normalizer", "detector", "landmarker"):
+        value = _value(run.fingerprint_parts.get(name, "null"))
+        parts = {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
+        found |= {key: _plain(each) for key, each in parts.items() if each is not None}
+    for name, text in run.fingerprint_parts.items():
+        value = _value(text) if name.startswith("config.") else text
+        if name.startswith(("config.", "environment.", "algorithm.")) and value is not None:
+            found[name] = _plain(value)
+    idle = {name for name, (other, wanted) in _ONLY_WITH.items() if found.get(other) != wanted}
+    return {name: value for name, value in found.items() if name not in idle}
+
+
+def _value(text: str) -> object:
+    """What a part says: JSON, or a text that is none."""
     try:
-        found = json.loads(value)
+        return json.loads(text)
     except ValueError:
-        found = None
-    if isinstance(found, dict):
-        yield from ((f"{name}.{key}", str(each)) for key, each in found.items())
-    else:
-        yield name, value
+        return text
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
+    return str(value)
 
 
 def _audit(document: ReleaseDocument, audits: Audits) -> Iterator[str]:
+    shown = pictures(document.include)
     yield "## What the audit found"
     yield ""
-    yield (
-        "Whether the expression is still there and the person gone, measured on these pictures; intervals are 95 % over "
-        "people. What each figure means, and what it does not prove, is in normpipe's documentation of audits."
-    )
-    yield ""
-    for number, source in {source.run.number: source for source in document.sources}.items():
-        audit = audits.get(number)
-        if source.audit is None or audit is None:
-            yield f"Run {number} was not audited."
+    for run in _runs(document):
+        if run.number not in audits:
+            unknown = ": how much of the person and of the expression is left in its pictures is unknown" if shown else ""
+            yield f"**Run {run.number} was not audited**{unknown}."
             yield ""
-            continue
-        state = {True: "passed all its gates", False: "**missed a gate**", None: "was held against no gate"}[
-            source.audit.passed
-        ]
-        yield f"Run {number} {state}; all figures are in [{audit_path(number)}]({audit_path(number)})."
+    if audits:
+        where = "these pictures" if shown else "the pictures (not in this release)"
+        yield (
+            f"An audit asks whether the person is gone and the expression still there. What could be measured on {where} "
+            "follows; intervals are 95 % over people. What each figure means, and what it does not prove, is in normpipe's "
+            "documentation of audits."
+        )
         yield ""
-        for verdict in items(audit, "gates"):
-            yield f"- {line(verdict)}"
-        yield ""
-        for name in audit_figures(audit):
-            yield f"![Run {number}, {name}]({figure_path(number, name)})"
-            yield ""
+    for number, audit in audits.items():
+        yield from _audited(number, audit)
     if shows_pictures(document):
         yield f"![Some rows]({SHEET_PATH})"
         yield ""
+        yield "Some rows, the original above and the normalized face below." if len(shown) > 1 else "Some rows."
+        yield ""
+
+
+def _audited(number: int, audit: Document) -> Iterator[str]:
+    """What a run's audit found, and what it did not look at."""
+    gates = items(audit, "gates")
+    passed = f"passed {'its only gate' if len(gates) == 1 else f'all its {len(gates)} gates'}"
+    state = "**was held against no gate**" if not gates else passed if at(audit, "passed") is True else "**missed a gate**"
+    yield f"Run {number} {state}; all figures are in [{audit_path(number)}]({audit_path(number)})."
+    yield ""
+    yield from (f"- {line(verdict)}" for verdict in gates)
+    held = {at(verdict, "name") for verdict in gates}
+    for answer, (what, names) in zip(answers(audit), _GATES.items(), strict=False):
+        if answer.number == "not measurable":
+            yield f"- **{what.capitalize()} was not measured**: {answer.sentence}"
+        else:
+            start = f"{what.capitalize()}: " if held & names else f"**No gate on {what} was set**; "
+            sentence = answer.sentence[0].lower() + answer.sentence[1:]
+            yield f"- {start}{_best(audit) + '. ' + answer.sentence if what == 'identity' else f'{answer.number}: {sentence}'}"
+    yield ""
+    for name in audit_figures(audit, number):
+        yield f"![Run {number}, {name}]({figure_path(number, name)})"
+        yield ""
+
+
+def _best(audit: Document) -> str:
+    found = figure_at(audit, "findings", "identity", "worst", "result", "auc")
+    assert isinstance(found, Figure)
+    return f"best attacker AUC {found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
 
 
 def shows_pictures(document: ReleaseDocument) -> bool:
@@ -262,9 +342,10 @@ def _failures(document: ReleaseDocument) -> Iterator[str]:
     yield "- Rows that failed are missing, and not at random: faces turned far, small, dark or covered fail more often."
     if pictures(document.include):
         yield "- What the landmarks do not see (tears, blushing, gaze where the eyes are small) is not in the normalized face."
-        yield "- Strong expressions may be drawn weaker than they are; the audit's slope says by how much."
-        yield "- Of a person, something may be left that this audit's attackers did not find and a better one does."
-    yield "- Labels are the source's, with its errors; nothing was labelled again."
+        yield "- Strong expressions may be drawn weaker than they are."
+        yield "- Of a person, something may be left that no attacker of an audit found and a better one does."
+    if document.labels:
+        yield "- Labels are the source's, with its errors; nothing was labelled again."
     yield ""
 
 
@@ -282,11 +363,13 @@ def _splits(document: ReleaseDocument) -> Iterator[str]:
         yield (
             "No subject is in two of them."
             if shared == 0
-            else f"**{shared} subjects are in several of them**: divide anew by `subject`."
+            else f"**{counted(shared, 'subject')} in several of them**: divide anew by `subject`."
         )
     yield ""
-    names = tuple(f"{name}: {what}" for name, _ in document.ordered_splits for what in ("rows", "subjects", "files", "bytes"))
-    yield from _table(_some(document, names.__contains__))
+    yield "| split | rows | subjects | files | size |"
+    yield "|---|---|---|---|---|"
+    yield from _split_lines(document).values()
+    yield ""
 
 
 def _ethics(document: ReleaseDocument) -> Iterator[str]:
@@ -321,13 +404,13 @@ def _runs(document: ReleaseDocument) -> list[ReleasedRun]:
 
 
 def _some(document: ReleaseDocument, wanted: Callable[[str], bool]) -> dict[str, str]:
-    return {name: figure for name, figure in card_figures(document).items() if wanted(name)}
+    return {name: figure for name, figure in _figures(document).items() if wanted(name)}
 
 
 def _table(figures: Mapping[str, str]) -> Iterator[str]:
     yield "| what | figure |"
     yield "|---|---|"
-    yield from (table_line(name, figure) for name, figure in figures.items())
+    yield from (_line(name, figure) for name, figure in figures.items())
     yield ""
 
 

@@ -14,6 +14,7 @@ from normpipe.records import IMAGE_TYPE
 from normpipe.release.document import ReleasedFile, ReleaseDocument
 from normpipe.release.licence import LICENCE_FILE, distinct_terms
 from normpipe.release.schema import release_schema
+from normpipe.release.words import counted
 
 CROISSANT_FILE = "croissant.json"
 
@@ -84,8 +85,8 @@ def croissant(document: ReleaseDocument) -> dict[str, Json]:
         "conformsTo": "http://mlcommons.org/croissant/1.1",
         "name": document.name,
         "description": (
-            f"{document.rows} rows of {', '.join(titles)}, as {document.include.value}: faces rendered again with the same "
-            "expression and one identity, pose and background. Normalized faces remain personal data."
+            f"{counted(document.rows, 'row')} of {', '.join(titles)}, as {document.include.value}: faces rendered again with "
+            "the same expression and one identity, pose and background. Normalized faces remain personal data."
         ),
         "version": document.version,
         "datePublished": document.date,
@@ -142,7 +143,7 @@ def _record_set(document: ReleaseDocument, split: str) -> Json:
         "@type": "cr:RecordSet",
         "@id": split,
         "name": split,
-        "description": f"{document.splits[split].rows} rows.",
+        "description": f"{counted(document.splits[split].rows, 'row')}.",
         "field": [_field(split, each) for each in schema],
     }
 

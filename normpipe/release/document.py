@@ -18,6 +18,11 @@ from normpipe.shards.atomic import write_bytes
 RELEASE_FILE = "release.json"
 FORMAT_VERSION = 1
 
+TEXTS = 1
+"""Number of the wording of all texts that are made of this document: card with front matter, Croissant, licence file. Raised
+whenever one of them is worded otherwise, for a text is compared word by word with releases of the same number alone. Lines of
+figures are compared in every release: those of older numbers stay as they were (see `card.card_lines`)."""
+
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$"
 VERSION_PATTERN = r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$"
 DATE_PATTERN = r"^\d{4}-\d{2}-\d{2}$"
@@ -110,6 +115,7 @@ class ReleaseDocument(Part):
     """The document.
 
     Attributes:
+        texts: Number of its texts' wording; 0 in releases that do not tell it.
         key_check: By which a key is known to be the one that made the pseudonyms; None with plain ids.
         labels: By label column, rows by value.
         exclusions: Rows that stay out, by reason.
@@ -118,6 +124,7 @@ class ReleaseDocument(Part):
     """
 
     format_version: Literal[1] = 1
+    texts: _Count = TEXTS
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
     version: Annotated[str, Field(pattern=VERSION_PATTERN)]
     date: Annotated[str, Field(pattern=DATE_PATTERN)]
@@ -189,7 +196,7 @@ def parse_release(content: bytes, called: str) -> ReleaseDocument:
         if version != FORMAT_VERSION:
             kind = OtherFormatError if isinstance(version, int) else UsageError
             raise kind(f"{called}: {RELEASE_FILE} is of format {version}, this version reads {FORMAT_VERSION}")
-        return ReleaseDocument.model_validate(found)
+        return ReleaseDocument.model_validate({"texts": 0, **found})
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))

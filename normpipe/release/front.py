@@ -3,6 +3,7 @@
 Its keys are those of the hub's dataset cards, https://github.com/huggingface/hub-docs/blob/main/datasetcard.md.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 
 import yaml
@@ -19,6 +20,7 @@ _SPDX = {
     "cc0-1.0", "cc-by-3.0", "cc-by-sa-3.0", "odbl", "pddl", "odc-by", "unlicense",
 }  # fmt: skip
 """Licences that the hub knows by these words."""
+_UNFIT = re.compile(r"[^a-z0-9.]+")
 
 
 def front_matter(document: ReleaseDocument) -> Iterator[str]:
@@ -81,5 +83,9 @@ def _licence(document: ReleaseDocument) -> dict[str, object]:
     only = terms[0] if len(terms) == 1 else None
     if only is not None and only.licence.lower() in _SPDX:
         return {"license": only.licence.lower()}
-    name = only.licence if only is not None else "the terms of each source"
-    return {"license": "other", "license_name": name, "license_link": LICENCE_FILE}
+    name = only.licence if only is not None else "terms of each source"
+    return {
+        "license": "other",
+        "license_name": _UNFIT.sub("-", name.lower()).strip("-") or "other",
+        "license_link": LICENCE_FILE,
+    }

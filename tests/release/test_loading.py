@@ -1,6 +1,9 @@
 """A release in the tools that people load it with: the real ones."""
 
 import os
+import re
+import subprocess
+import sys
 
 import pytest
 from fixtures.released import people, released, write_run
@@ -13,8 +16,8 @@ from normpipe.release.document import read_release
 @pytest.fixture(scope="module")
 def release(tmp_path_factory):
     folder = tmp_path_factory.mktemp("loaded")
-    released(write_run(folder / "out"), folder / "release", file_bytes=6000)
-    return folder / "release"
+    released(write_run(folder / "out"), folder / "drawn-faces-1.0.0", file_bytes=6000)
+    return folder / "drawn-faces-1.0.0"
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +76,21 @@ def test_mlcroissant_finds_no_fault_and_reads_rows_and_pictures(release, counts)
         found = list(dataset.records(split))
         assert len(found) == rows
         assert found[0][f"{split}/normalized"].size == (16, 16)
+
+
+@pytest.mark.slow
+def test_the_cards_code_runs_as_it_is_from_the_folder_above(release, tmp_path):
+    for name in ("datasets", "pandas", "polars", "duckdb", "mlcroissant"):
+        pytest.importorskip(name)
+    code = re.search(r"```python\n(.*?)```", (release / "README.md").read_text(), re.DOTALL)[1]
+    code += "assert len(record) and rows[0]['sample_id'] == record['train/sample_id'].decode()\n"
+    places = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "CROISSANT_CACHE": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=release.parent,
+        env={**os.environ, **places},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

@@ -12,7 +12,7 @@ from fixtures.signed import write_keys
 from normpipe.errors import UsageError
 from normpipe.release.card import card_text
 from normpipe.release.croissant import croissant
-from normpipe.release.document import RELEASE_FILE, read_release
+from normpipe.release.document import RELEASE_FILE, TEXTS, read_release
 from normpipe.release.files import RELEASE_LAYOUT
 from normpipe.release.reader import open_release
 from normpipe.release.signature import sign
@@ -242,6 +242,56 @@ def test_an_edited_sentence_of_the_card_is_named(release):
     assert any("README.md, line" in each for each in problems(release))
 
 
+def worded_otherwise(release, number):
+    """The release as another version of normpipe words it: other prose everywhere, the same figures."""
+    document = json.loads((release / RELEASE_FILE).read_text())
+    if number:
+        document["texts"] = number
+    else:
+        del document["texts"]
+    (release / RELEASE_FILE).write_text(json.dumps(document))
+    card = release / "README.md"
+    card.write_text(card.read_text().replace("Faces are personal data", "A face is personal data"))
+    (release / "LICENSE.md").write_text("# Other words\n")
+    croissant = json.loads((release / "croissant.json").read_text())
+    croissant |= {"description": "Other words.", "citeAs": "Other words"}
+    (release / "croissant.json").write_text(json.dumps(croissant))
+    summed_again(release)
+
+
+def test_a_release_whose_texts_have_another_number_may_be_worded_otherwise(release):
+    worded_otherwise(release, TEXTS + 1)
+    assert problems(release) == []
+    path = release / "croissant.json"
+    path.write_text(path.read_text().replace('"version": "1.0.0"', '"version": "2.0.0"'))
+    card = release / "README.md"
+    rows = read_release(release).splits["validation"].rows
+    edited = card.read_text().replace("| rows | 20 |", "| rows | 21 |")
+    card.write_text(edited.replace(f"| validation | {rows} |", f"| validation | {rows + 1} |"))
+    summed_again(release)
+    assert problems(release) == [
+        "README.md: rows: not the figure of release.json",
+        "README.md: split validation: not the figure of release.json",
+        "croissant.json: version: not what release.json says",
+    ]
+
+
+def test_before_texts_had_a_number_each_figure_of_a_split_had_a_line(release):
+    document = read_release(release)
+    worded_otherwise(release, 0)
+    assert any("README.md: train: rows: not the figure" in each for each in problems(release))
+    card = release / "README.md"
+    for name, split in document.splits.items():
+        figures = {"rows": split.rows, "subjects": split.subjects, "files": len(split.files)}
+        figures["bytes"] = sum(file.size for file in split.files)
+        card.write_text(card.read_text() + "".join(f"| {name}: {what} | {figure} |\n" for what, figure in figures.items()))
+    summed_again(release)
+    assert problems(release) == []
+    card.write_text(card.read_text().replace("| train: subjects | 3 |", "| train: subjects | 4 |"))
+    summed_again(release)
+    assert problems(release) == ["README.md: train: subjects: not the figure of release.json"]
+
+
 def test_an_edited_croissant_is_named_by_its_key(release):
     path = release / "croissant.json"
     document = json.loads(path.read_text())
@@ -256,6 +306,14 @@ def test_an_edited_verdict_of_the_audit_is_named(release):
     path.write_text(path.read_text().replace("0.52", "0.51"))
     summed_again(release)
     assert "audit/run-1.json: other verdicts than in release.json" in problems(release)
+
+
+@pytest.mark.parametrize("broken", [{"surroundings": {"angles": {"yaw": {}}}}, {"identity": {"attacks": [{"method": "none"}]}}])
+def test_an_audit_that_is_none_is_named(release, broken):
+    path = release / "audit" / "run-1.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "findings": broken}))
+    summed_again(release)
+    assert problems(release) == ["README.md: cannot be compared, for an audit's file is damaged"]
 
 
 def test_other_terms_are_named(release):
