@@ -84,7 +84,6 @@ def build(
 ) -> None:
     """Make a release of one or several finished and audited runs."""
     from normpipe.release.build import build, check_request, check_target, release_date
-    from normpipe.release.counted import counted
     from normpipe.release.document import Options
     from normpipe.release.files import FILE_BYTES
     from normpipe.release.reader import open_release
@@ -93,6 +92,7 @@ def build(
     from normpipe.release.selection import datasets_of
     from normpipe.release.terms import Include, terms_of
     from normpipe.release.withdrawals import pseudonyms, read_withdrawals
+    from normpipe.release.words import counted
 
     check_request(name, version)
     names = _names(key_file, plain_ids, (*runs, out))

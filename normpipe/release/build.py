@@ -22,7 +22,6 @@ from normpipe.errors import NormpipeError, UsageError
 from normpipe.release.audits import AUDIT_FOLDER, FIGURES_FOLDER, audit_path, figure_path, passed_on
 from normpipe.release.card import CARD_FILE, SHEET_PATH, card_text, shows_pictures
 from normpipe.release.compare import compare
-from normpipe.release.counted import counted
 from normpipe.release.croissant import CROISSANT_FILE, croissant_bytes
 from normpipe.release.document import (
     DATE_PATTERN,
@@ -46,6 +45,7 @@ from normpipe.release.sheet import draw_sheet
 from normpipe.release.sums import SUMS_FILE, sums_bytes
 from normpipe.release.terms import gaps
 from normpipe.release.withdrawals import matches
+from normpipe.release.words import counted
 from normpipe.shards.atomic import remove_leftovers, sha256_of, write_bytes
 
 Note = Callable[[str], None]

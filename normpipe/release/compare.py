@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 
 from normpipe.errors import NormpipeError, UsageError
 from normpipe.records import LABEL_SCHEMA
-from normpipe.release.counted import counted
 from normpipe.release.digests import row_digests
 from normpipe.release.document import RELEASE_FILE, ReleasedFile, ReleaseDocument, parse_release
 from normpipe.release.keys import Kind, Names
 from normpipe.release.reader import ReleaseFolder
+from normpipe.release.words import counted
 
 _BATCH_ROWS = 256
 _KEY_COLUMNS = ("dataset", "sample_id", "face_index")

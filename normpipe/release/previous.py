@@ -6,9 +6,9 @@ nobody comes back by a list that was forgotten once, or since a run that they we
 
 from normpipe.errors import UsageError
 from normpipe.release.compare import Step, release_document, step_between
-from normpipe.release.counted import counted
 from normpipe.release.document import ReleaseDocument
 from normpipe.release.request import Request
+from normpipe.release.words import counted
 
 
 def read_previous(request: Request) -> ReleaseDocument | None:

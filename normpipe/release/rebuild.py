@@ -5,13 +5,13 @@ from pathlib import Path
 
 from normpipe.errors import UsageError
 from normpipe.release.build import build
-from normpipe.release.counted import counted
 from normpipe.release.document import ReleaseDocument
 from normpipe.release.keys import Names
 from normpipe.release.request import Request
 from normpipe.release.runs import SourceRun
 from normpipe.release.selection import Withdrawals
 from normpipe.release.sums import read_sums
+from normpipe.release.words import counted
 
 
 def rebuilt_request(document: ReleaseDocument, runs: Sequence[SourceRun], names: Names) -> Request:

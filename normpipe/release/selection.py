@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from normpipe.errors import UsageError
 from normpipe.records import PAIRS_SCHEMA, Reason, Status
-from normpipe.release.counted import counted
 from normpipe.release.document import ReleaseDocument, split_place
 from normpipe.release.keys import Kind, Names
 from normpipe.release.runs import SourceRun
+from normpipe.release.words import counted
 from normpipe.shards.reader import open_part
 
 Codes = NDArray[np.int16]

@@ -28,6 +28,7 @@ from normpipe.release.reader import Read, ReleaseFolder
 from normpipe.release.signature import read_public_key, verify_signature
 from normpipe.release.sums import SIGNATURE_FILE, SUMS_FILE, parse_sums
 from normpipe.release.text_check import text_problems
+from normpipe.release.words import counted
 
 _HUB_FILES = {".gitattributes"}
 
@@ -55,7 +56,7 @@ class Verdict:
     @property
     def conclusion(self) -> str:
         """What the problems come to, if there are any."""
-        count = f"{len(self.problems)} problem{'s' * (len(self.problems) != 1)}"
+        count = counted(len(self.problems), "problem")
         if self.problems != [self.signature]:
             return f"{count}: this is not the release that was built"
         if not self.signed:

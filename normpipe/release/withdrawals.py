@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from normpipe.errors import UsageError
-from normpipe.release.counted import counted
 from normpipe.release.keys import Kind, Names
 from normpipe.release.selection import Found, Withdrawals
+from normpipe.release.words import counted
 
 _HEADERS = {"subject": Kind.SUBJECT, "sample": Kind.SAMPLE, "sample_id": Kind.SAMPLE}
 _SHOWN_LINES = 20

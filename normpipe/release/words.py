@@ -1,4 +1,4 @@
-"""Numbers in words, for the texts of a release."""
+"""Numbers in words, as texts and messages of a release write them."""
 
 
 def counted(count: int, noun: str) -> str:
