@@ -20,7 +20,7 @@ from normpipe.records import LABEL_SCHEMA, PAIRS_SCHEMA
 from normpipe.shards.writer import class_names
 from normpipe.sources.root import Root, is_remote
 
-_OPTIONAL = ("emotion_raw",)
+_OPTIONAL = ("emotion_raw", "compound_emotion")
 """Of these a release without names has none."""
 
 _ROW_COLUMNS = ("sample_id", "dataset", "subject", "face_index", "split", "status", "reason", *LABEL_SCHEMA.names)

@@ -5,18 +5,24 @@ Of a run the journal tells which files are done; anywhere else every Parquet fil
 
 import errno
 import os
+import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from normpipe.classify.shard_files import ShardFile, shown_root
 from normpipe.engine.journal import Journal
 from normpipe.engine.plan import PLAN_FILE, read_plan
 from normpipe.errors import UsageError
+from normpipe.release.document import RELEASE_FILE
+from normpipe.release.sums import SUMS_FILE
 from normpipe.sources.root import Root, is_remote, named_path, path_to_uri
 from normpipe.stages.parts import SHARDS_FOLDER
 
 ADVICE = "name the OUT of `normpipe run`, or a folder or URL of Parquet files"
 
 _SUFFIX = ".parquet"
+_NUMBERED = re.compile(r"(?P<series>[^/]+)-\d{5}-of-(?P<count>\d{5})\.parquet$")
+"""How the files of a release, and of most data sets of a hub, say how many they are."""
 
 
 def run_folder(source: str) -> Path | None:
@@ -90,7 +96,25 @@ def _parquet_files(url: str) -> list[ShardFile]:
     uris = [uri for uri in found if uri.endswith(_SUFFIX) and not _is_hidden(uri)]
     if not uris:
         raise UsageError(f"{name}: holds no Parquet files; {ADVICE}")
+    _check_whole(name, found, uris)
     return [ShardFile(root, uri, name) for uri in uris]
+
+
+def _check_whole(name: str, found: Collection[str], uris: Sequence[str]) -> None:
+    """A release that is built, pushed or pulled only in part has less to learn from and does not look it.
+
+    Raises:
+        UsageError: files are missing.
+    """
+    if any(uri.startswith(".notes/") for uri in found) or (RELEASE_FILE in found and SUMS_FILE not in found):
+        raise UsageError(f"{name}: a release that is not finished; finish its build, push or pull first")
+    numbered = [match for uri in uris if (match := _NUMBERED.search(uri))]
+    for series, count in sorted({(match["series"], match["count"]) for match in numbered}):
+        there = sum((match["series"], match["count"]) == (series, count) for match in numbered)
+        if there < int(count):
+            raise UsageError(
+                f"{name}: {there} of the {int(count)} files {series}-*-of-{count}{_SUFFIX} are there; fetch the others"
+            )
 
 
 def _is_hidden(uri: str) -> bool:

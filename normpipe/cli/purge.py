@@ -73,9 +73,11 @@ def purge(
     from normpipe.purge.request import Request, read_list, read_names
     from normpipe.purge.run import purge as withdraw
     from normpipe.purge.run import survey
+    from normpipe.release.keys import spelled
 
     listed = [[] if file is None else read_names(file) for file in (subjects_file, samples_file)]
-    request = Request(frozenset((*subjects, *listed[0])), frozenset((*samples, *listed[1])), dataset)
+    people, stills = (frozenset(map(spelled, names)) for names in ((*subjects, *listed[0]), (*samples, *listed[1])))
+    request = Request(people, stills, dataset)
     standing = None if exclude is None else read_list(exclude)
     if standing is not None:
         if not request.empty:

@@ -86,6 +86,7 @@ def build(
     from normpipe.release.build import build, check_request, check_target, release_date
     from normpipe.release.document import Options
     from normpipe.release.files import FILE_BYTES
+    from normpipe.release.previous import earlier_datasets
     from normpipe.release.reader import open_release
     from normpipe.release.request import Request
     from normpipe.release.runs import read_runs
@@ -108,16 +109,18 @@ def build(
     )
     found = read_runs(runs)
     check_target(out, found)
-    datasets, listed = datasets_of(found), read_withdrawals(exclude)
+    before = None if previous is None else open_release(previous)
+    listed = read_withdrawals(exclude)
+    places = datasets_of(found, released=False) | earlier_datasets(before)
     request = Request(
         name=name,
         version=version,
         date=release_date(given_date),
         options=options,
         names=names,
-        terms=terms_of(datasets, terms),
-        withdrawals=pseudonyms(listed, datasets, names),
-        previous=None if previous is None else open_release(previous),
+        terms=terms_of(datasets_of(found), terms),
+        withdrawals=pseudonyms(listed, places, names),
+        previous=before,
         listed=listed,
     )
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from normpipe.errors import UsageError
-from normpipe.release.keys import Kind
+from normpipe.release.keys import Kind, spelled
 from normpipe.release.withdrawals import Withdrawal, read_withdrawals
 from normpipe.shards.reader import open_part
 from normpipe.shards.withdrawn import placeholder, to_ranges
@@ -33,8 +33,8 @@ class Request:
     """Names as the manifest has them.
 
     Attributes:
-        subjects: People.
-        samples: Single frames or stills.
+        subjects: People, as `spelled` writes names: who stands in the manifest in two ways of writing goes whole.
+        samples: Single frames or stills, likewise.
         dataset: Only rows of this dataset; None takes all.
         standing: The names are those of a list that is kept, for other runs too: who is not there is passed over.
     """
@@ -52,8 +52,8 @@ class Request:
     def without(self, rows: Sequence[WithdrawnRow]) -> "Request":
         """What is left to ask for when these rows are found: names that none of them has."""
         rows = [row for row in rows if self.dataset in (None, row.dataset)]
-        subjects = self.subjects - {row.subject for row in rows if row.subject is not None}
-        return replace(self, subjects=subjects, samples=self.samples - {row.sample_id for row in rows})
+        subjects = self.subjects - {spelled(row.subject) for row in rows if row.subject is not None}
+        return replace(self, subjects=subjects, samples=self.samples - {spelled(row.sample_id) for row in rows})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +68,13 @@ class StandingList:
 
     def request(self, dataset: str | None) -> Request:
         """Whom it names, as far as they are there."""
-        names = {kind: frozenset(each.name for each in self.entries if each.kind is kind) for kind in Kind}
+        names = {kind: frozenset(spelled(each.name) for each in self.entries if each.kind is kind) for kind in Kind}
         return Request(names[Kind.SUBJECT], names[Kind.SAMPLE], dataset, standing=True)
 
     def lines(self, left: Request) -> str:
         """Lines of the names that are left of its request: "2-4, 7"; "" where none is."""
         names = {Kind.SUBJECT: left.subjects, Kind.SAMPLE: left.samples}
-        ranges = to_ranges(each.line for each in self.entries if each.name in names[each.kind])
+        ranges = to_ranges(each.line for each in self.entries if spelled(each.name) in names[each.kind])
         return ", ".join(f"{start}" if stop == start + 1 else f"{start}-{stop - 1}" for start, stop in ranges)
 
 
@@ -114,8 +114,8 @@ def find_rows(manifest: Path, request: Request) -> list[WithdrawnRow]:
     if any(row.sample_id == placeholder(row.row) for row in found):
         raise UsageError("--sample: rows that are withdrawn already cannot be withdrawn again")
     for option, asked, seen in (
-        ("--subject", request.subjects, {row.subject for row in found}),
-        ("--sample", request.samples, {row.sample_id for row in found}),
+        ("--subject", request.subjects, {spelled(row.subject) for row in found if row.subject is not None}),
+        ("--sample", request.samples, {spelled(row.sample_id) for row in found}),
     ):
         missing = 0 if request.standing else len(asked - seen)
         if missing:
@@ -123,15 +123,20 @@ def find_rows(manifest: Path, request: Request) -> list[WithdrawnRow]:
                 f"{option}: {missing} of {len(asked)} names are not in this run's manifest; nothing was changed. Names must be "
                 "those of the manifest, letter by letter; who was withdrawn before is not known by name any more"
             )
-    people = {(row.dataset, row.subject) for row in found if row.subject in request.subjects}
-    if len(people) > len(request.subjects):
+    named = [(row.dataset, spelled(row.subject)) for row in found if row.subject is not None]
+    people = {pair for pair in named if pair[1] in request.subjects}
+    if len(people) > len({subject for _, subject in people}):
         raise UsageError("--subject: a name stands in several datasets, where it is several people; add --dataset")
     return found
 
 
 def _is_wanted(row: WithdrawnRow, request: Request) -> bool:
-    named = row.subject in request.subjects or row.sample_id in request.samples
+    named = _is_of(row.subject, request.subjects) or _is_of(row.sample_id, request.samples)
     return named and request.dataset in (None, row.dataset)
+
+
+def _is_of(name: str | None, names: frozenset[str]) -> bool:
+    return name is not None and spelled(name) in names
 
 
 def _rows(manifest: Path) -> Iterator[WithdrawnRow]:

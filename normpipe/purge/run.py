@@ -31,6 +31,7 @@ from normpipe.purge.parts import digests_within, held_by, is_sound, rewrite_shar
 from normpipe.purge.pending import Pending, read_pending, write_pending
 from normpipe.purge.request import Request, WithdrawnRow, find_rows
 from normpipe.purge.scan import Proof, long_names, scan
+from normpipe.release.keys import spelled
 from normpipe.report.sheets import REPORT_FOLDER
 from normpipe.shards.atomic import remove_leftovers, write_bytes
 from normpipe.shards.commits import JOURNAL_FOLDER, Commit, read_commits, replace_commits
@@ -133,9 +134,10 @@ def purge(out: Path, request: Request, *, date: str | None = None, takeover: boo
         if pending is not None:
             yield _finished(out, pending)
             # A person of whom a single sample had gone may be asked for now.
-            there = frozenset(row.subject for row in find_rows(out / MANIFEST_FILE, replace(request, standing=True)))
+            there = find_rows(out / MANIFEST_FILE, replace(request, standing=True))
             left = request.without(pending.rows)
-            request = replace(left, subjects=left.subjects | request.subjects & there)
+            still = {spelled(row.subject) for row in there if row.subject is not None}
+            request = replace(left, subjects=left.subjects | request.subjects & still)
         elif request.empty:
             raise UsageError(
                 f"nobody is named and {out.name} has no withdrawal to finish; add --subject, --sample or --exclude"

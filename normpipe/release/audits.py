@@ -16,7 +16,7 @@ FIGURES_FOLDER = f"{AUDIT_FOLDER}/figures"
 
 _PASSED_ON = ("format_version", "producer", "instruments", "options", "findings", "gates", "passed")
 _MEASURED = ("yaw", "eye_distance", "brightness")
-_GROUPS = {*NUMBERED, *_MEASURED, *LABEL_SCHEMA.names} - {"emotion_raw"}
+_GROUPS = {*NUMBERED, *_MEASURED, *LABEL_SCHEMA.names} - {"emotion_raw", "compound_emotion"}
 
 
 def audit_path(number: int) -> str:

@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import hmac
 import re
+import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -74,7 +75,7 @@ class Names:
 
     def tombstone(self, kind: Kind, dataset: str | None, name: str) -> str:
         """What stands for a name that was withdrawn: its pseudonym; without a key a plain hash, which can be guessed."""
-        message = f"{kind}\0{dataset or ''}\0{name}".encode("utf-8", "surrogatepass")
+        message = f"{kind}\0{dataset_word(dataset or '')}\0{spelled(name)}".encode("utf-8", "surrogatepass")
         if self.key is None:
             return hashlib.sha256(message).hexdigest()[:_DIGITS]
         return hmac.digest(self.key.secret, message, "sha256").hex()[:_DIGITS]
@@ -83,6 +84,20 @@ class Names:
     def check(self) -> str | None:
         """The key's check, None with plain names."""
         return None if self.key is None else self.key.check
+
+
+def dataset_word(name: str) -> str:
+    """A dataset's word as terms and pseudonyms know it: in small letters, without space around it."""
+    return name.strip().lower()
+
+
+def spelled(name: str) -> str:
+    """A name as lists and pseudonyms know it: composed letters (Unicode's NFC), without space around it.
+
+    The same person must not be two since one file writes an accent as a sign of its own.
+    """
+    plain = name.strip()
+    return plain if plain.isascii() else unicodedata.normalize("NFC", plain)
 
 
 def read_key(path: Path) -> KeyFile:

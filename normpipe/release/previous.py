@@ -7,6 +7,7 @@ nobody comes back by a list that was forgotten once, or since a run that they we
 from normpipe.errors import UsageError
 from normpipe.release.compare import Step, release_document, step_between
 from normpipe.release.document import ReleaseDocument
+from normpipe.release.reader import ReleaseFolder
 from normpipe.release.request import Request
 from normpipe.release.words import counted
 
@@ -28,6 +29,15 @@ def read_previous(request: Request) -> ReleaseDocument | None:
     if step_between(found.version, request.version) is Step.NONE:
         raise UsageError(f"--version {request.version}: not above {found.version}, which {named} has; give a higher one")
     return found
+
+
+def earlier_datasets(previous: ReleaseFolder | None) -> set[str | None]:
+    """The sources of the release before: of one that no row is left of, people may have been withdrawn.
+
+    Raises:
+        UsageError: it is not there.
+    """
+    return set() if previous is None else {source.name for source in release_document(previous, "--previous").sources}
 
 
 def check_returned(rows: int, request: Request, previous: ReleaseDocument | None) -> None:

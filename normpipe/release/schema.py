@@ -17,7 +17,7 @@ CLASSES = {"emotion": EMOTIONS}
 
 _PICTURES = {Include.PAIRS: IMAGES, Include.NORMALIZED: ("normalized",), Include.LABELS: ()}
 _NEVER = {"detail"}
-_LEADS_BACK = {"emotion_raw", "content_sha256"}
+_LEADS_BACK = {"emotion_raw", "compound_emotion", "content_sha256"}
 
 
 def release_schema(include: Include, plain_ids: bool) -> pa.Schema:

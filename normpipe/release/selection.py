@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from normpipe.errors import UsageError
 from normpipe.records import PAIRS_SCHEMA, Reason, Status
 from normpipe.release.document import ReleaseDocument, split_place
-from normpipe.release.keys import Kind, Names
+from normpipe.release.keys import Kind, Names, dataset_word, spelled
 from normpipe.release.runs import SourceRun
 from normpipe.release.words import counted
 from normpipe.shards.reader import open_part
@@ -41,6 +41,8 @@ _COMMON = {
     "dev": "validation",
     "testing": "test",
 }
+_SPLITS = {UNDIVIDED, "validation", "test"}
+_NAME_LETTERS = 4  # shorter ones are found in any word
 _UNFIT = re.compile(r"\W+", re.ASCII)
 _OUT = -1
 PURGED = "withdrawn"
@@ -134,15 +136,20 @@ def split_name(word: str | None) -> str:
     return _COMMON.get(plain, plain)
 
 
-def datasets_of(runs: Sequence[SourceRun]) -> set[str | None]:
-    """The words of the column dataset of all rows that succeeded; of others nothing is released."""
+def datasets_of(runs: Sequence[SourceRun], *, released: bool = True) -> set[str | None]:
+    """The words of the column dataset.
+
+    Args:
+        runs: Whose rows.
+        released: Of rows that succeeded alone, since of others nothing is released.
+    """
     found: set[str | None] = set()
     for run in runs:
         for part in run.parts:
             with open_part(part) as file:
                 rows = file.read(columns=["dataset", "status"])
-                done = pc.equal(rows["status"], Status.OK.value)
-                found.update(rows["dataset"].filter(done).unique().to_pylist())
+                words = rows["dataset"].filter(pc.equal(rows["status"], Status.OK.value)) if released else rows["dataset"]
+                found.update(words.unique().to_pylist())
     return found
 
 
@@ -175,6 +182,7 @@ def select(
     if pending:
         choice.exclusions["partial:pending"] += pending
     used = sorted((name for name, rows in choice.rows.items() if rows), key=split_place)
+    choice.check_splits(used)
     renumbered = np.full(len(choice.rows) + 1, _OUT, np.int16)  # the last one stands for rows that stay out
     for old, name in enumerate(choice.rows):
         renumbered[old] = used.index(name) if name in used else _OUT
@@ -228,7 +236,7 @@ class _Choice:
         self._limit(out, table)
         kept = [row for row, reason in enumerate(out) if reason is None]
         faces = table["face_index"].to_pylist()
-        keys = (hash((datasets[row], samples[row], faces[row])) for row in kept)
+        keys = (hash((dataset_word(datasets[row] or ""), spelled(samples[row]), faces[row])) for row in kept)
         self._seen.append(np.fromiter(keys, np.int64, len(kept)))
         codes = np.full(len(out), _OUT, np.int16)
         numbers = {name: number for number, name in enumerate(self.rows)}
@@ -274,6 +282,17 @@ class _Choice:
                 bad = (values < limit) if sign == "<" else (values > limit)
                 for row in np.flatnonzero(bad | np.isnan(values)).tolist():
                     out[row] = out[row] or (f"filter:{name}{sign}{limit:g}" if bad[row] else f"filter:{name} not measured")
+
+    def check_splits(self, names: Sequence[str]) -> None:
+        """Splits name files and stand in every text of the release, so that they must not name people.
+
+        Raises:
+            UsageError: one does.
+        """
+        own = [name for name in names if name not in _SPLITS]
+        people = {split_name(subject) for _, subject in self._tombstones}
+        if any(person in name for name in own for person in people if len(person) >= _NAME_LETTERS):
+            raise UsageError("a word of the column split holds a subject's name, and would name files; give splits other words")
 
     def check_unique(self) -> None:
         """Two rows of one sample and face, from two runs of one dataset, could not be told apart by whoever loads them.

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from normpipe.config import Section, load_document
 from normpipe.errors import UsageError
+from normpipe.release.keys import dataset_word
 
 _PACKAGED = Path(__file__).parents[1] / "manifests"
 _FOLDER = (_PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "manifests") / "terms"
@@ -78,7 +79,7 @@ def load_terms(files: Sequence[Path]) -> dict[str, Terms]:
     Raises:
         UsageError: a file cannot be read or has a wrong key, or two name the same dataset.
     """
-    known = {_word(terms.dataset): terms for terms in map(_load, sorted(_FOLDER.glob("*.yaml")))}
+    known = {dataset_word(terms.dataset): terms for terms in map(_load, sorted(_FOLDER.glob("*.yaml")))}
     return {**known, **declared_terms(files)}
 
 
@@ -87,9 +88,9 @@ def declared_terms(files: Sequence[Path]) -> dict[str, Terms]:
     declared: dict[str, Terms] = {}
     for path in files:
         terms = _load(path)
-        if _word(terms.dataset) in declared:
+        if dataset_word(terms.dataset) in declared:
             raise UsageError(f"--terms {path.name}: a second file for the dataset {terms.dataset}; give one")
-        declared[_word(terms.dataset)] = terms
+        declared[dataset_word(terms.dataset)] = terms
     return declared
 
 
@@ -103,9 +104,9 @@ def terms_of(datasets: Iterable[str | None], files: Sequence[Path]) -> dict[str 
     """
     names = set(datasets)
     known, declared = load_terms(files), declared_terms(files)
-    words = {_word(name) for name in names if name is not None}
+    words = {dataset_word(name) for name in names if name is not None}
     spare = [terms for word, terms in declared.items() if word not in words]
-    found: dict[str | None, Terms | None] = {name: known.get(_word(name)) for name in names if name is not None}
+    found: dict[str | None, Terms | None] = {name: known.get(dataset_word(name)) for name in names if name is not None}
     if None in names:
         found[None] = spare[0] if len(spare) == 1 else None
         spare = spare[1:] if len(spare) == 1 else spare
@@ -137,7 +138,3 @@ def gaps(found: Iterable[Terms | None]) -> Iterator[str]:
 
 def _load(path: Path) -> Terms:
     return load_document(Terms, path, (), "file of terms", "docs/release.md")
-
-
-def _word(name: str) -> str:
-    return name.strip().lower()

@@ -1,5 +1,6 @@
 """The index of pair shards: all rows with a pair, where they are, and what is wrong with files, in one line."""
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -300,3 +301,20 @@ def test_numbers_of_classes_without_names_are_told(finished, tmp_path):
     pq.write_table(rows.replace_schema_metadata(None), path)
     with pytest.raises(UsageError, match="emotion 0 is none of neutral"):
         indexed(tmp_path / "faces").targets(LabelSpace(Task.EMOTION, released_runs.EMOTIONS))
+
+
+@pytest.mark.parametrize(
+    ("missing", "why"), [("SHA256SUMS", "a release that is not finished"), ("data/train-*", r"\d+ of the \d+ files train-")]
+)
+def test_a_part_of_a_release_is_told(finished, tmp_path, missing, why):
+    released_runs.released(finished, tmp_path / "faces", file_bytes=4000)
+    next((tmp_path / "faces").glob(missing)).unlink()
+    assert re.match(f"faces: {why}", refusal(tmp_path / "faces"))
+
+
+def test_a_draft_of_a_release_is_told(finished, tmp_path):
+    released_runs.released(finished, tmp_path / "faces")
+    (tmp_path / "faces" / ".notes").mkdir()
+    (tmp_path / "faces" / ".notes" / "build.json").touch()
+    (tmp_path / "faces" / "release.json").unlink()
+    assert "a release that is not finished" in refusal(tmp_path / "faces")

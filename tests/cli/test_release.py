@@ -1,10 +1,14 @@
 import json
 import re
+import unicodedata
 
 import pytest
 from fixtures.command import normpipe
+from fixtures.pairs import failed_row
 from fixtures.released import SUBJECTS, people, write_key, write_run, write_terms
 from fixtures.signed import write_keys
+
+from normpipe.records import Reason
 
 
 @pytest.fixture
@@ -141,6 +145,38 @@ def test_a_forgotten_list_is_refused_and_a_comparison_says_who_is_back(folder, c
     code, out, _ = normpipe(capsys, "release", "diff", folder / "release", folder / "next")
     assert code == 1
     assert f"returned {gone}\n" in out
+
+
+def test_the_last_person_of_a_data_set_stays_withdrawn(folder, capsys):
+    """Of the purged run no row says any more of which data set the person was; the release before does."""
+    last = [row for row in people(dataset="beta", first=100) if row["subject"] == SUBJECTS[0]]
+    rows = [*people(), *last]
+    write_run(folder / "both", rows)
+    gone = [failed_row(f"withdrawn-{number:08d}", Reason.WITHDRAWN) for number in range(len(last))]
+    write_run(folder / "purged", [*people(), *gone])
+    (folder / "gone.txt").write_text(f"subject\n{SUBJECTS[0]}\n")
+    beta = ("--terms", write_terms(folder / "beta.yaml", "beta"))
+    build(capsys, folder, *beta, runs=("both",))
+    before = ("--previous", folder / "release")
+    build(capsys, folder, "--exclude", folder / "gone.txt", *before, runs=("purged",), out="next", version="2.0.0")
+    out = normpipe(capsys, "release", "diff", folder / "release", folder / "next")[1]
+    assert "removed 0\n" in out
+    code, _, err = build(capsys, folder, *beta, "--previous", folder / "next", runs=("both",), out="third", version="3.0.0")
+    assert code == 2
+    assert "withdrawn there are in this release again" in err
+
+
+def test_a_person_in_two_spellings_is_taken_out_whole(folder, capsys):
+    spellings = [unicodedata.normalize(form, "Zoé") for form in ("NFC", "NFD")]
+    rows = people()
+    for number, row in enumerate(rows):
+        row["subject"] = spellings[number % 2] if row["subject"] == SUBJECTS[1] else row["subject"]
+    first = [row for row in rows if row["subject"] == spellings[0]]
+    rows += [{**row, "sample_id": f"more/{row['sample_id']}", "subject": spellings[1]} for row in first]
+    write_run(folder / "spelled", rows)
+    (folder / "gone.txt").write_text(f"subject\n{spellings[0]}\n")
+    err = build(capsys, folder, "--exclude", folder / "gone.txt", runs=("spelled",))[2]
+    assert f"1 listed, 1 of them found ({sum(row['subject'] in spellings for row in rows)} rows)" in err
 
 
 def test_a_previous_release_of_another_name_is_told(folder, capsys):

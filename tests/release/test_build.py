@@ -175,6 +175,20 @@ def test_a_step_that_is_too_small_is_told_the_version_that_is_not(run, release, 
     released(run, tmp_path / "next", version="2.0.0", previous=release, withdrawals=gone)
 
 
+def test_splits_that_name_people_are_refused(tmp_path):
+    rows = [{**row, "split": f"fold {row['subject']} a"} for row in people()]
+    with pytest.raises(UsageError, match="split holds a subject's name") as error:
+        released(write_run(tmp_path / "out", rows), tmp_path / "release")
+    assert not any(subject.lower() in str(error.value).lower() for subject in SUBJECTS)
+
+
+def test_the_source_s_own_words_of_emotions_stay_out(tmp_path):
+    rows = [{**row, "compound_emotion": f"{row['subject']}ly surprised"} if row["status"] == "ok" else row for row in people()]
+    out = write_run(tmp_path / "out", rows)
+    assert "compound_emotion" not in released(out, tmp_path / "release").columns
+    assert "compound_emotion" in released(out, tmp_path / "plain", names=PLAIN).columns
+
+
 def test_a_sample_can_be_taken_out(run, tmp_path):
     gone = KEY.tombstone(Kind.SAMPLE, "drawn", f"{SUBJECTS[1]}/001.jpg")
     document = released(run, tmp_path / "release", withdrawals=Withdrawals(samples=frozenset({gone})))

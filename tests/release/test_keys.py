@@ -1,12 +1,13 @@
 import base64
 import os
+import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from normpipe.errors import UsageError
-from normpipe.release.keys import Key, Kind, Names, read_key
+from normpipe.release.keys import Key, Kind, Names, dataset_word, read_key, spelled
 
 _SECRET = bytes(range(1, 33))
 _NAMES = Names(Key(_SECRET))
@@ -49,9 +50,16 @@ def test_a_key_is_not_shown():
 )
 def test_equal_names_alone_have_equal_pseudonyms(one, two):
     without_nul = all("\0" not in (text or "") for text in (*one[1:], *two[1:]))
-    same = (one[0], one[1] or "", one[2]) == (two[0], two[1] or "", two[2])
+    same = one[0] == two[0] and dataset_word(one[1] or "") == dataset_word(two[1] or "") and spelled(one[2]) == spelled(two[2])
     if without_nul:
         assert (_NAMES.released(*one) == _NAMES.released(*two)) is same
+
+
+def test_a_name_is_one_person_however_it_is_written():
+    composed, apart = (unicodedata.normalize(form, "Zoé") for form in ("NFC", "NFD"))
+    found = {_NAMES.released(Kind.SUBJECT, "BP4D ", name) for name in (composed, apart, f" {composed}")}
+    assert found == {_NAMES.released(Kind.SUBJECT, "bp4d", composed)}
+    assert _NAMES.released(Kind.SUBJECT, "bp4d", "Zoe") not in found
 
 
 def test_a_pseudonym_is_of_its_key():
