@@ -40,9 +40,10 @@ def withdraw(run):
 
 def given_up(run, target, monkeypatch):
     """A build that is killed when its data files are done; the folder that it leaves."""
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(build_module, "_describe", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        released(run, target)
+        with pytest.raises(KeyboardInterrupt):
+            released(run, target)
     return target.with_name(f"{target.name}.part")
 
 
@@ -70,10 +71,11 @@ def test_a_run_that_someone_withdrew_from_during_the_build_is_not_released(run, 
             withdraw(run)
         return described(*given)
 
-    with monkeypatch.context() as patch, pytest.raises(UsageError, match=CHANGED):
+    with monkeypatch.context() as patch:
         patch.setattr(build_module, "write_file", writing)
         patch.setattr(build_module, "described", describing)
-        released(run, tmp_path / "release")
+        with pytest.raises(UsageError, match=CHANGED):
+            released(run, tmp_path / "release")
     assert not (tmp_path / "release").exists()
     released(run, tmp_path / "release")
     pseudonym = KEY.tombstone(Kind.SUBJECT, "drawn", GONE)
@@ -132,7 +134,7 @@ def test_what_others_put_into_a_draft_is_not_released(run, tmp_path, monkeypatch
         (part / path).parent.mkdir(exist_ok=True)
         (part / path).write_text(GONE)
     released(run, tmp_path / "release")
-    assert not [path for path in (tmp_path / "release").rglob("*names*")]
+    assert not list((tmp_path / "release").rglob("*names*"))
     assert problems(tmp_path / "release") == []
 
 
