@@ -204,7 +204,8 @@ def _held(part: Path) -> Iterator[None]:
             stack.enter_context(locked(part))
         except IncompatibleRunError as error:
             raise IncompatibleRunError(
-                f"{part.name}: another build is writing there; wait for it or name another -o (if it is dead, delete that)"
+                f"{part.name}: another build is writing there; wait for it or name another -o "
+                f"(if it is dead, delete {part.name})"
             ) from error
         yield
 
