@@ -1,9 +1,9 @@
 """`normpipe release build`: from finished runs to a folder that can be published.
 
 Whatever a run's notes, or those of the release before, can refuse is refused before the first byte is written; a damaged part
-when its turn has come, so that it is read from the disk once. All is written to RELEASE.part, which becomes RELEASE by one
-renaming when it is whole: a build that was killed is never taken for a release, and the same command takes up its finished
-files.
+when its turn has come, so that it is read from the disk once. All is written to a draft within RELEASE.part, which one build
+holds at a time; the draft becomes RELEASE by one renaming when it is whole and every run is still what it was read as. So a
+build that was killed is never taken for a release, and the same command takes up its finished files.
 """
 
 import hashlib
@@ -11,23 +11,27 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 from normpipe import __version__
 from normpipe.audit.document import Document, document_bytes
-from normpipe.errors import NormpipeError, UsageError
-from normpipe.release.audits import AUDIT_FOLDER, FIGURES_FOLDER, audit_path, figure_path, passed_on
+from normpipe.engine.lock import locked
+from normpipe.errors import IncompatibleRunError, NormpipeError, UsageError
+from normpipe.release.audits import audit_path, figure_path, passed_on
 from normpipe.release.card import CARD_FILE, SHEET_PATH, card_text, shows_pictures
 from normpipe.release.compare import compare
 from normpipe.release.croissant import CROISSANT_FILE, croissant_bytes
 from normpipe.release.document import (
     DATE_PATTERN,
     NAME_PATTERN,
+    RELEASE_FILE,
     VERSION_PATTERN,
     ReleaseDocument,
+    release_bytes,
     write_release,
 )
 from normpipe.release.figures import audit_figures
@@ -38,7 +42,7 @@ from normpipe.release.parallel import Halt, in_parallel
 from normpipe.release.previous import check_returned, read_previous
 from normpipe.release.reader import ReleaseFolder, open_release
 from normpipe.release.request import Request, described
-from normpipe.release.runs import PartChecks, SourceRun
+from normpipe.release.runs import PartChecks, SourceRun, check_unchanged
 from normpipe.release.schema import pictures, release_schema
 from normpipe.release.selection import NOBODY, Limits, Selection, Withdrawals, select
 from normpipe.release.sheet import draw_sheet
@@ -46,12 +50,13 @@ from normpipe.release.sums import SUMS_FILE, sums_bytes
 from normpipe.release.terms import gaps
 from normpipe.release.withdrawals import matches
 from normpipe.release.words import counted
-from normpipe.shards.atomic import remove_leftovers, sha256_of, write_bytes
+from normpipe.shards.atomic import write_bytes
 
 Note = Callable[[str], None]
 """Told of every step, in a line."""
 
-_NOTES = ".notes"
+_DRAFT = "draft"
+_NOTES = "notes"
 _BUILD_FILE = "build.json"
 _ROOM = 1.05
 
@@ -124,8 +129,9 @@ def build(
         Its release.json.
 
     Raises:
-        UsageError: a gate is closed, a run is damaged, nothing is left to release, the target is taken, or the release before
-            does not go with this one.
+        UsageError: a gate is closed, a run is damaged or was changed meanwhile, nothing is left to release, the target is
+            taken, or the release before does not go with this one.
+        IncompatibleRunError: another build of the same target is at work, or a withdrawal from a run.
         NormpipeError: the disk is full or cannot be written, or a file of the release before is damaged.
     """
     check_request(request.name, request.version)
@@ -144,16 +150,26 @@ def build(
     schema = release_schema(options.include, options.ids == "plain")
     source = Source(runs, selection, schema, request.names, PartChecks(runs))
     files = plan_files(source, options.file_bytes)
-    draft = target.with_name(f"{target.name}.part")
+    part = target.with_name(f"{target.name}.part")
+    draft = part / _DRAFT
     try:
         _check_room(target, files, selection, runs)
-        _begin(draft, runs, request)
-        written = _write_files(source, files, draft, jobs, note)
-        document = described(runs, selection, request, list(overrides), written)
-        if request.previous is not None:
-            document = _with_changes(draft, document, request.previous)
-        _describe(draft, runs, document)
-        _finish(draft, target, document)
+        with _held(part):
+            check_target(target, runs)  # another build may have made it since
+            _begin(part, files, runs, request)
+            try:
+                written = _write_files(source, files, part, jobs, note)
+            except (UsageError, OSError):
+                check_unchanged(runs)  # a part that was replaced cannot be read as it was
+                raise
+            document = described(runs, selection, request, list(overrides), written)
+            if request.previous is not None:
+                document = _with_changes(draft, document, request.previous)
+            digests = _describe(draft, runs, document)
+            write_bytes(draft / SUMS_FILE, sums_bytes(digests))
+            check_unchanged(runs)
+            draft.rename(target)
+            shutil.rmtree(part, ignore_errors=True)
     except OSError as error:
         raise NormpipeError(
             f"{target.name} cannot be written ({error.strerror}); the same command goes on from there"
@@ -180,8 +196,22 @@ def _check_room(target: Path, files: Sequence[DataFile], selection: Selection, r
         raise UsageError(f"{target.name}: takes up to {size / 1e6:.0f} MB, and {free / 1e6:.0f} MB are free there; make room")
 
 
-def _begin(draft: Path, runs: Sequence[SourceRun], request: Request) -> None:
-    """Make the draft's folder, or take up the one that the same build left."""
+@contextmanager
+def _held(part: Path) -> Iterator[None]:
+    """The folder, made if it is not there, for one build at a time: of two, one would take the other's files for its own."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(part))
+        except IncompatibleRunError as error:
+            raise IncompatibleRunError(
+                f"{part.name}: another build is writing there; wait for it or name another -o "
+                f"(if it is dead, delete {part.name})"
+            ) from error
+        yield
+
+
+def _begin(part: Path, files: Sequence[DataFile], runs: Sequence[SourceRun], request: Request) -> None:
+    """Make the draft, or take up the one that the same build left: its data files, and nothing that others put there."""
     told = {
         "normpipe": __version__,
         "request": request.options.model_dump(mode="json", exclude={"changes"}),
@@ -190,24 +220,37 @@ def _begin(draft: Path, runs: Sequence[SourceRun], request: Request) -> None:
         "runs": [[run.plan.fingerprint.digest, run.content] for run in runs],
     }
     mark = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest().encode()
-    build_file = draft / _NOTES / _BUILD_FILE
+    draft, notes = part / _DRAFT, part / _NOTES
+    build_file = notes / _BUILD_FILE
     if not build_file.is_file() or build_file.read_bytes() != mark:
-        shutil.rmtree(draft, ignore_errors=True)
-        for name in (_NOTES, DATA_FOLDER):
-            (draft / name).mkdir(parents=True)
-        write_bytes(build_file, mark)
-    for folder in (draft, draft / _NOTES, draft / DATA_FOLDER):
-        remove_leftovers(folder)
-    shutil.rmtree(draft / AUDIT_FOLDER, ignore_errors=True)
+        for folder in (notes, draft):
+            if folder.exists():
+                shutil.rmtree(folder)
+    for folder in (notes, draft / DATA_FOLDER):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_bytes(build_file, mark)
+    _clear(draft, {DATA_FOLDER})
+    _clear(draft / DATA_FOLDER, {Path(file.path).name for file in files})
 
 
-def _write_files(source: Source, files: Sequence[DataFile], draft: Path, jobs: int, note: Note) -> list[WrittenFile]:
+def _clear(folder: Path, kept: Collection[str]) -> None:
+    """Delete all but the names that are kept."""
+    for path in folder.iterdir():
+        if path.name in kept:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _write_files(source: Source, files: Sequence[DataFile], part: Path, jobs: int, note: Note) -> list[WrittenFile]:
     """Write all data files, several at once; the first error, or an interruption, ends the others at their next file."""
     halt = Halt()
 
     def write(file: DataFile) -> WrittenFile:
         halt.check()
-        done = write_file(source, file, draft, draft / _NOTES)
+        done = write_file(source, file, part / _DRAFT, part / _NOTES)
         note(f"{file.path}: {counted(done.entry.rows, 'row')}, {done.entry.size / 1e6:.1f} MB")
         return done
 
@@ -225,50 +268,33 @@ def _with_changes(draft: Path, document: ReleaseDocument, previous: ReleaseFolde
     if not found.keeps_rule:
         raise UsageError(
             f"--version {document.version}: the changes since {found.before} ask for a {found.step.name.lower()} step; give "
-            f"--version {found.least_version} (the same -o goes on from {draft.name}; with another -o, delete that)"
+            f"--version {found.least_version} (the same -o goes on from {draft.parent.name}; with another -o, delete that)"
         )
     log = "\n".join(part for part in (found.log_line(document.date), document.options.changes) if part)
     return document.model_copy(update={"options": document.options.model_copy(update={"changes": log})})
 
 
-def _describe(draft: Path, runs: Sequence[SourceRun], document: ReleaseDocument) -> None:
-    """Write everything but the data."""
-    (draft / FIGURES_FOLDER).mkdir(parents=True)
+def _describe(draft: Path, runs: Sequence[SourceRun], document: ReleaseDocument) -> dict[str, str]:
+    """Write everything but the data; the digests of all that was written, by path, those of the data as they were noted."""
+    digests = {file.path: file.sha256 for file in document.files}
+    for path, content in _descriptions(draft, runs, document):
+        (draft / path).parent.mkdir(parents=True, exist_ok=True)
+        digests[path] = write_bytes(draft / path, content).sha256
+    return digests
+
+
+def _descriptions(draft: Path, runs: Sequence[SourceRun], document: ReleaseDocument) -> Iterator[tuple[str, bytes]]:
+    """Path and content of all files but the data."""
     audits: dict[int, Document] = {}
     for run in runs:
         if run.audit is not None and run.audited:
             audits[run.number] = passed_on(run.audit)
-            write_bytes(draft / audit_path(run.number), document_bytes(audits[run.number]))
+            yield audit_path(run.number), document_bytes(audits[run.number])
             for name, drawing in audit_figures(audits[run.number], run.number).items():
-                write_bytes(draft / figure_path(run.number, name), drawing.encode())
+                yield figure_path(run.number, name), drawing.encode()
     if shows_pictures(document):
-        paths = [draft / file.path for file in document.files]
-        write_bytes(draft / SHEET_PATH, draw_sheet(paths, pictures(document.include)))
-    _remove_empty(draft / FIGURES_FOLDER, draft / AUDIT_FOLDER)
-    write_release(draft, document)
-    write_bytes(draft / LICENCE_FILE, licence_text(document.name, document.sources).encode())
-    write_bytes(draft / CROISSANT_FILE, croissant_bytes(document))
-    write_bytes(draft / CARD_FILE, card_text(document, audits).encode())
-
-
-def _remove_empty(*folders: Path) -> None:
-    for folder in folders:
-        if not any(folder.iterdir()):
-            folder.rmdir()
-
-
-def _finish(draft: Path, target: Path, document: ReleaseDocument) -> None:
-    """Sums, then the name."""
-    shutil.rmtree(draft / _NOTES)
-    _write_sums(draft, document)
-    draft.rename(target)
-
-
-def _write_sums(folder: Path, document: ReleaseDocument) -> None:
-    """Data files were hashed when they were written."""
-    digests = {file.path: file.sha256 for file in document.files}
-    for path in folder.rglob("*"):
-        name = path.relative_to(folder).as_posix()
-        if path.is_file() and name not in digests:
-            digests[name] = sha256_of(path)
-    write_bytes(folder / SUMS_FILE, sums_bytes(digests))
+        yield SHEET_PATH, draw_sheet([draft / file.path for file in document.files], pictures(document.include))
+    yield RELEASE_FILE, release_bytes(document)
+    yield LICENCE_FILE, licence_text(document.name, document.sources).encode()
+    yield CROISSANT_FILE, croissant_bytes(document)
+    yield CARD_FILE, card_text(document, audits).encode()

@@ -22,7 +22,7 @@ from normpipe.release.rows import Renderer
 from normpipe.release.runs import PartChecks, SourceRun
 from normpipe.release.schema import CLASSES
 from normpipe.release.selection import Selection
-from normpipe.shards.atomic import write_bytes
+from normpipe.shards.atomic import sha256_of, write_bytes
 from normpipe.shards.reader import open_part
 from normpipe.shards.writer import Layout, ShardWriter
 
@@ -217,13 +217,13 @@ def _note(written: WrittenFile, file: DataFile, notes: Path) -> None:
 
 
 def _noted(file: DataFile, release: Path, notes: Path) -> WrittenFile | None:
-    """What the note says, if it and the file are there."""
+    """What the note says, if it is there and the file is what it tells of; the file is read, so that no damage is released."""
     stem = Path(file.path).stem
     try:
         note = json.loads((notes / f"{stem}.json").read_bytes())
         entry = ReleasedFile.model_validate(note["entry"])
         digests = (notes / f"{stem}.digests").read_bytes()
-        whole = (release / file.path).stat().st_size == entry.size and len(digests) == _DIGEST * entry.rows
+        whole = len(digests) == _DIGEST * entry.rows and sha256_of(release / file.path) == entry.sha256
     except (OSError, ValueError, KeyError, TypeError):
         return None
     labels = {name: Counter(counts) for name, counts in note["labels"].items()}

@@ -102,6 +102,22 @@ def read_runs(folders: Sequence[Path]) -> list[SourceRun]:
     return runs
 
 
+def check_unchanged(runs: Sequence[SourceRun]) -> None:
+    """Make sure that the runs' folders still hold what was read of them.
+
+    Raises:
+        UsageError: people were withdrawn from one since, or more of it is done.
+        IncompatibleRunError: a withdrawal is at work there.
+    """
+    for run in runs:
+        now = read_runs([run.out])[0]
+        if (now.plan.fingerprint.digest, now.content) != (run.plan.fingerprint.digest, run.content):
+            raise UsageError(
+                f"{run.out.name}: was changed while the release was built (people withdrawn, or more rows done); give the same "
+                "command again"
+            )
+
+
 class PartChecks:
     """Makes sure that parts are those that the journals tell of: what is damaged must not become a release with good sums."""
 

@@ -251,7 +251,7 @@ def test_a_build_that_is_killed_leaves_no_release_and_is_taken_up(run, tmp_path,
         if written and not monkeypatched_off:
             raise KeyboardInterrupt
         done = write(source, file, *folders)
-        written.append((tmp_path / "release.part" / file.path).stat().st_mtime_ns)
+        written.append((tmp_path / "release.part" / "draft" / file.path).stat().st_mtime_ns)
         return done
 
     monkeypatched_off = False
