@@ -106,7 +106,7 @@ def _check_whole(name: str, found: Collection[str], uris: Sequence[str]) -> None
     Raises:
         UsageError: files are missing.
     """
-    if any(uri.startswith(".notes/") for uri in found) or (RELEASE_FILE in found and SUMS_FILE not in found):
+    if "notes/build.json" in found or (RELEASE_FILE in found and SUMS_FILE not in found):
         raise UsageError(f"{name}: a release that is not finished; finish its build, push or pull first")
     numbered = [match for uri in uris if (match := _NUMBERED.search(uri))]
     for series, count in sorted({(match["series"], match["count"]) for match in numbered}):

@@ -313,8 +313,9 @@ def test_a_part_of_a_release_is_told(finished, tmp_path, missing, why):
 
 
 def test_a_draft_of_a_release_is_told(finished, tmp_path):
-    released_runs.released(finished, tmp_path / "faces")
-    (tmp_path / "faces" / ".notes").mkdir()
-    (tmp_path / "faces" / ".notes" / "build.json").touch()
-    (tmp_path / "faces" / "release.json").unlink()
-    assert "a release that is not finished" in refusal(tmp_path / "faces")
+    (tmp_path / "faces.part").mkdir()
+    released_runs.released(finished, tmp_path / "faces.part" / "draft")
+    (tmp_path / "faces.part" / "draft" / "release.json").unlink()
+    (tmp_path / "faces.part" / "notes").mkdir()
+    (tmp_path / "faces.part" / "notes" / "build.json").touch()
+    assert "a release that is not finished" in refusal(tmp_path / "faces.part")
