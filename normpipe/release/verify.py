@@ -112,7 +112,10 @@ def verify(
         note(f"{RELEASE_FILE}: not the one that was released, so rows and texts are not held against it")
     listed = Listed(sums, {} if document is None else {file.path: file for file in document.files})
     verdict.problems += place_problems(listed, found.keys() - {SUMS_FILE, SIGNATURE_FILE})
-    verdict.problems += [f"{path}: a link out of the release, which must hold the file itself" for path in links]
+    named = {*listed.paths, SUMS_FILE, SIGNATURE_FILE}
+    verdict.problems += [
+        f"{path}: a link out of the release, which must hold the file itself" for path in links if path in named
+    ]
     if document is not None:
         verdict.problems += _foreign_problems(document, there.keys() & listed.paths)
     checked = _read(folder, document, listed, sorted(listed.paths & there.keys()), jobs, content, note)
