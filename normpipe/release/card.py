@@ -200,7 +200,7 @@ def _sources(document: ReleaseDocument) -> Iterator[str]:
 def _licence_cell(terms: Terms | None) -> str:
     if terms is None:
         return "unknown"
-    return f"[{_cell(terms.licence)}]({terms.link})" if terms.link else _cell(terms.licence)
+    return f"[{_cell(terms.licence)}]({_cell(terms.link)})" if terms.link else _cell(terms.licence)
 
 
 def _passed_on(terms: Terms | None) -> str:
@@ -382,9 +382,9 @@ def _ethics(document: ReleaseDocument) -> Iterator[str]:
     )
     yield ""
     for title, terms in distinct_terms(document.sources):
-        consent = " ".join(terms.consent.split()) if terms is not None and terms.consent else "not stated in the terms declared"
-        contact = terms.contact if terms is not None and terms.contact else "whoever published this release"
-        yield f"- {title}: consent: {consent}. Who wants to be taken out asks: {contact}."
+        consent = _cell(terms.consent) if terms is not None and terms.consent else "not stated in the terms declared"
+        contact = _cell(terms.contact) if terms is not None and terms.contact else "whoever published this release"
+        yield f"- {_cell(title)}: consent: {consent}. Who wants to be taken out asks: {contact}."
     yield ""
 
 

@@ -1,6 +1,7 @@
 """One data file of a release, read to its last row: is it what it is said to be?"""
 
 import re
+import struct
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from normpipe.shards.writer import with_metadata
 
 _PSEUDONYM = re.compile(r"[0-9a-f]{32}")
 _NAMED = ("sample_id", "subject", "sequence")
+_FORMATS = ("JPEG", "PNG", "WEBP")
+"""What a release holds; of a stranger's file Pillow must try no other, for some run programs."""
 _BATCH_ROWS = 256
 _SHOWN = 5
 
@@ -73,7 +76,7 @@ def check_rows(path: Path, entry: ReleasedFile, split: str, document: ReleaseDoc
             for batch in file.iter_batches(batch_size=_BATCH_ROWS):
                 _check_batch(batch.replace_schema_metadata(None), split, document, found, wrong)
             found.problems += [f"row {rows.first}: {text}{rows.others}" for text, rows in wrong.items()]
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last of names of columns
         found.problems.append(f"cannot be read as Parquet after {len(found.digests)} rows ({type(error).__name__})")
         return found
     if len(found.digests) != entry.rows:
@@ -95,9 +98,9 @@ def _check_schema(file: pq.ParquetFile, document: ReleaseDocument, found: FoundR
 def _check_batch(
     batch: pa.RecordBatch, split: str, document: ReleaseDocument, found: FoundRows, wrong: dict[str, _WrongRows]
 ) -> None:
+    batch.validate(full=True)
     first = len(found.digests)
     found.digests += row_digests(batch)
-    count_labels(batch, found.labels)
     subjects = zip(batch["dataset"].to_pylist(), batch["subject"].to_pylist(), strict=True)
     found.subjects.update((dataset, subject) for dataset, subject in subjects if subject is not None)
     for place, text in _wrong_cells(batch, split, document.plain_ids):
@@ -105,6 +108,8 @@ def _check_batch(
             wrong[text].more.add(first + place)
         elif len(wrong) < _SHOWN:
             wrong[text] = _WrongRows(first + place)
+    if not wrong:  # of wrong rows nothing is counted
+        count_labels(batch, found.labels)
 
 
 def _wrong_cells(batch: pa.RecordBatch, split: str, plain_ids: bool) -> Iterator[tuple[int, str]]:
@@ -140,8 +145,8 @@ def _wrong_pictures(batch: pa.RecordBatch, name: str, plain_ids: bool) -> Iterat
 
 def _decodes(content: bytes) -> bool:
     try:
-        with PillowImage.open(BytesIO(content)) as picture:
+        with PillowImage.open(BytesIO(content), formats=_FORMATS) as picture:
             picture.load()
-    except (OSError, SyntaxError, ValueError):  # what Pillow raises for broken files, by format
+    except (OSError, SyntaxError, ValueError, struct.error, PillowImage.DecompressionBombError):  # by format and fault
         return False
     return True

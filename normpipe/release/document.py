@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from normpipe.audit.document import document_bytes
+from normpipe.audit.figures import Json
 from normpipe.errors import UsageError
 from normpipe.release.terms import Include, Terms
 from normpipe.shards.atomic import write_bytes
@@ -179,6 +180,20 @@ def write_release(folder: Path, document: ReleaseDocument) -> None:
     write_bytes(folder / RELEASE_FILE, release_bytes(document))
 
 
+def parse_json(content: bytes) -> Json:
+    """Read a stranger's JSON.
+
+    Raises:
+        ValueError: it is none, nests too deep, or holds what no release writes: NaN, infinity, halves of surrogate pairs.
+    """
+    try:
+        found: Json = json.loads(content)
+        json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+    return found
+
+
 def parse_release(content: bytes, called: str) -> ReleaseDocument:
     """Read release.json.
 
@@ -191,8 +206,9 @@ def parse_release(content: bytes, called: str) -> ReleaseDocument:
         UsageError: it is not such a document.
     """
     try:
-        found = json.loads(content)
-        version = found.get("format_version") if isinstance(found, dict) else None
+        read = parse_json(content)
+        found = read if isinstance(read, dict) else {}
+        version = found.get("format_version")
         if version != FORMAT_VERSION:
             kind = OtherFormatError if isinstance(version, int) else UsageError
             raise kind(f"{called}: {RELEASE_FILE} is of format {version}, this version reads {FORMAT_VERSION}")

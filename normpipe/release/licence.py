@@ -18,7 +18,7 @@ def licence_text(name: str, sources: Sequence[ReleasedSource]) -> str:
         "",
     ]
     for title, terms in distinct_terms(sources):
-        lines += [f"## {title}", "", *_terms(terms), ""]
+        lines += [f"## {_line(title)}", "", *_terms(terms), ""]
     return "\n".join(lines)
 
 
@@ -35,8 +35,8 @@ def _terms(terms: Terms | None) -> Iterator[str]:
     if terms is None:
         yield "Unknown. Whoever made this release chose to pass it on all the same."
         return
-    link = f" ({terms.link})" if terms.link else ""
-    yield f"- Licence: {terms.licence}{link}"
+    link = f" ({_line(terms.link)})" if terms.link else ""
+    yield f"- Licence: {_line(terms.licence)}{link}"
     yield f"- May be passed on: {', '.join(terms.pass_on) or 'nothing'}"
     for title, text in (
         ("Attribution", terms.attribution),
@@ -46,4 +46,8 @@ def _terms(terms: Terms | None) -> Iterator[str]:
         ("Note", terms.note),
     ):
         if text:
-            yield f"- {title}: {' '.join(text.split())}"
+            yield f"- {title}: {_line(text)}"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

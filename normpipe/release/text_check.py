@@ -3,7 +3,6 @@
 Figures are compared in every release; what stands between them only where it was worded as it is today.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 
@@ -11,7 +10,7 @@ from normpipe.audit.document import Document, at, items
 from normpipe.audit.figures import Json
 from normpipe.release.card import CARD_FILE, card_lines, card_text
 from normpipe.release.croissant import CROISSANT_FILE, croissant
-from normpipe.release.document import RELEASE_FILE, TEXTS, ReleaseDocument
+from normpipe.release.document import RELEASE_FILE, TEXTS, ReleaseDocument, parse_json
 from normpipe.release.licence import LICENCE_FILE, licence_text
 from normpipe.release.reader import ReleaseFolder
 
@@ -51,7 +50,7 @@ def _audits(
             continue
         seen.add(said.path)
         try:
-            found = json.loads(folder.content(said.path))
+            found = parse_json(folder.content(said.path))
         except ValueError:
             found = None
         if not isinstance(found, dict):
@@ -83,12 +82,11 @@ def _card_problems(text: str, document: ReleaseDocument, audits: Mapping[int, Do
 
 def _croissant_problems(content: bytes, document: ReleaseDocument, own: bool) -> Iterator[str]:
     try:
-        found = json.loads(content)
-    except ValueError:
+        there = dict(_leaves(parse_json(content), ""))
+    except (ValueError, RecursionError):
         yield f"{CROISSANT_FILE}: damaged"
         return
     wanted = dict(_leaves(croissant(document), ""))
-    there = dict(_leaves(found, ""))
     compared = {*wanted, *there} if own else {key for key in {*wanted, *there} if _FIGURE.fullmatch(key)}
     wrong = [key for key in sorted(compared) if wanted.get(key) != there.get(key)]
     yield from (f"{CROISSANT_FILE}: {key}: not what {RELEASE_FILE} says" for key in wrong[:_SHOWN])

@@ -18,11 +18,14 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from normpipe.errors import NormpipeError, UsageError
+from normpipe.release.audits import FIGURES_FOLDER, audit_path
 from normpipe.release.bytes_check import Listed, byte_problems, place_problems
-from normpipe.release.card import CARD_FILE
+from normpipe.release.card import CARD_FILE, SHEET_PATH, shows_pictures
+from normpipe.release.croissant import CROISSANT_FILE
 from normpipe.release.data_check import FoundRows, check_rows
 from normpipe.release.digests import split_digest
 from normpipe.release.document import RELEASE_FILE, OtherFormatError, ReleaseDocument, parse_release
+from normpipe.release.licence import LICENCE_FILE
 from normpipe.release.parallel import Halt, in_parallel
 from normpipe.release.reader import Read, ReleaseFolder
 from normpipe.release.signature import read_public_key, verify_signature
@@ -31,6 +34,7 @@ from normpipe.release.text_check import text_problems
 from normpipe.release.words import counted
 
 _HUB_FILES = {".gitattributes"}
+_TEXTS = {CARD_FILE, CROISSANT_FILE, LICENCE_FILE, RELEASE_FILE, SUMS_FILE, SIGNATURE_FILE}
 
 Note = Callable[[str], None]
 
@@ -94,8 +98,10 @@ def verify(
         UsageError: it is no release at all, one of another version of the format, or the key is none.
     """
     key = None if public_key is None else read_public_key(public_key)
-    there = _files(folder)
-    verdict = Verdict(files=len(there), signed=SIGNATURE_FILE in there)
+    found = _files(folder)
+    links = _links_out(folder, found)
+    there = {path: size for path, size in found.items() if path not in links}
+    verdict = Verdict(files=len(found), signed=SIGNATURE_FILE in there)
     sums = _sums(folder, there, verdict)
     document = _document(folder, there, sums, verdict)
     if key is not None and SUMS_FILE in there:
@@ -105,7 +111,13 @@ def verify(
     if document is None:
         note(f"{RELEASE_FILE}: not the one that was released, so rows and texts are not held against it")
     listed = Listed(sums, {} if document is None else {file.path: file for file in document.files})
-    verdict.problems += place_problems(listed, there.keys() - {SUMS_FILE, SIGNATURE_FILE})
+    verdict.problems += place_problems(listed, found.keys() - {SUMS_FILE, SIGNATURE_FILE})
+    named = {*listed.paths, SUMS_FILE, SIGNATURE_FILE}
+    verdict.problems += [
+        f"{path}: a link out of the release, which must hold the file itself" for path in links if path in named
+    ]
+    if document is not None:
+        verdict.problems += _foreign_problems(document, there.keys() & listed.paths)
     checked = _read(folder, document, listed, sorted(listed.paths & there.keys()), jobs, content, note)
     by_rows = set(listed.data) if content else set[str]()
     wrong = {path: each.read for path, each in checked.items() if not (path in by_rows or listed.is_right(path, each.read))}
@@ -125,6 +137,23 @@ def _files(folder: ReleaseFolder) -> dict[str, int]:
     except FileNotFoundError:
         return {}
     return {path: size for path, size in found.items() if folder.local or path not in _HUB_FILES}
+
+
+def _links_out(folder: ReleaseFolder, paths: Collection[str]) -> list[str]:
+    """Files that lie elsewhere: what they hold can change, and goes no way with the release."""
+    root = Path(folder.root).resolve()
+    return [path for path in sorted(paths) if folder.local and not (root / path).resolve().is_relative_to(root)]
+
+
+def _foreign_problems(document: ReleaseDocument, listed: Collection[str]) -> Iterator[str]:
+    """Files that are listed, and of which nothing else in the release tells: whoever put them there had new sums written."""
+    numbers = {source.run.number for source in document.sources if source.audit is not None}
+    own = {*_TEXTS, *(file.path for file in document.files), *map(audit_path, numbers)}
+    own |= {SHEET_PATH} if shows_pictures(document) else set()
+    figure = re.compile(rf"{FIGURES_FOLDER}/run-({'|'.join(map(str, numbers))})-[a-z]+\.svg")
+    for path in sorted({*listed} - own):
+        if not (numbers and figure.fullmatch(path)):
+            yield f"{path}: no file of a release, though {SUMS_FILE} lists it"
 
 
 def _sums(folder: ReleaseFolder, there: Collection[str], verdict: Verdict) -> Mapping[str, str] | None:

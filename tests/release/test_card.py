@@ -223,3 +223,18 @@ def test_flags_that_opened_a_gate_stand_above_all():
     text = card_text(told(overrides=FLAGS), {})
     assert text.index("Read this first") < text.index("## What a row is")
     assert "This release passes on what its sources' terms do not allow" in text
+
+
+def test_words_of_terms_stay_in_their_line():
+    injected = "\n\n# Injected\n| rows | 99999 |\n"
+    names = ("dataset", "licence", "link", "attribution", "consent", "contact", "source", "note")
+    source = told(audited=False).sources[0]
+    assert source.terms is not None
+    terms = source.terms.model_copy(update=dict.fromkeys(names, f"x{injected}y"))
+    document = told(audited=False).model_copy(
+        update={"sources": (source.model_copy(update={"name": f"drawn{injected}", "terms": terms}),)}
+    )
+    card, licence = card_text(document, {}), licence_text(document.name, document.sources)
+    for text in (card, licence):
+        assert not [line for line in text.splitlines() if line.startswith(("# Injected", "| rows | 99999"))]
+    assert "asks: x # Injected \\| rows \\| 99999 \\| y." in card

@@ -1,13 +1,16 @@
 import json
 import re
 import shutil
+from io import BytesIO
 from pathlib import Path
 
 import fsspec
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fixtures.released import released, write_run
 from fixtures.signed import write_keys
+from PIL import Image as PillowImage
 
 from normpipe.errors import UsageError
 from normpipe.release.card import card_text
@@ -421,3 +424,105 @@ def test_all_files_of_the_release_are_counted(release, tmp_path):
     assert before == len(read_sums(release)) + 1
     sign(release, write_keys(tmp_path, "steward")[0])
     assert verify(open_release(str(release))).files == before + 1
+
+
+def set_cell(release, name, value):
+    """Another value in the first row of the first file, all sums written anew."""
+
+    def changed(table):
+        rows = table.to_pylist()
+        rows[0][name] = value(rows[0]) if callable(value) else value
+        return pa.Table.from_pylist(rows, schema=table.schema)
+
+    rewritten(data(release), changed)
+    told_again(release)
+
+
+def held(release, content):
+    """A picture in the first row's place, with the name that its own would have."""
+    set_cell(release, "original", lambda row: {**row["original"], "bytes": content})
+
+
+def drawn(kind, side=16):
+    buffer = BytesIO()
+    PillowImage.new("L", (side, side)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def first_problem_of_rows(release):
+    return next(each for each in problems(release) if each.startswith("data/"))
+
+
+@pytest.mark.parametrize("kind", ["GIF", "EPS"])
+def test_a_picture_of_another_format_is_no_picture_and_is_given_to_no_program(release, kind, monkeypatch):
+    def interpreted(*_, **__):
+        raise AssertionError("a program was run")
+
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", interpreted)
+    held(release, drawn(kind))
+    assert first_problem_of_rows(release) == f"data/{data(release).name}: row 0: original cannot be decoded"
+
+
+def test_a_picture_too_large_to_be_decoded_is_named(release, monkeypatch):
+    monkeypatch.setattr(PillowImage, "MAX_IMAGE_PIXELS", 1000)
+    held(release, drawn("PNG", 64))
+    assert first_problem_of_rows(release) == f"data/{data(release).name}: row 0: original cannot be decoded"
+
+
+@pytest.mark.parametrize("number", [99, -1])
+def test_a_number_that_is_no_class_is_named(release, number):
+    set_cell(release, "emotion", number)
+    assert f"row 0: emotion is {number}, and there are" in first_problem_of_rows(release)
+
+
+def test_letters_that_are_none_are_named(release):
+    def broken(table):
+        raw = pa.array([b"\xff\xfe" * 16] * table.num_rows, pa.binary())
+        place = table.schema.get_field_index("sequence")
+        letters = pa.Array.from_buffers(pa.string(), table.num_rows, raw.buffers())
+        return table.set_column(place, table.schema.field(place), letters)
+
+    rewritten(data(release), broken)
+    told_again(release)
+    assert first_problem_of_rows(release).endswith("cannot be read as Parquet after 0 rows (ArrowInvalid)")
+
+
+@pytest.mark.parametrize("depth", [3_000, 200_000])
+def test_json_nested_without_end_is_damaged(release, depth):
+    nested = "[" * depth + "]" * depth
+    for path in ("audit/run-1.json", "croissant.json"):
+        (release / path).write_text(nested)
+    summed_again(release)
+    assert {"audit/run-1.json: damaged", "croissant.json: damaged"} <= set(problems(release))
+    replace(release / RELEASE_FILE, '"command": ', f'"more": {nested}, "command": ')
+    summed_again(release)
+    assert [each for each in problems(release) if each.startswith(RELEASE_FILE)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [('"minimum": {}', '"minimum": {"yaw": NaN}'), ('"consent": "', '"consent": "\\ud800')], ids=["NaN", "half"]
+)
+def test_what_no_release_writes_is_damaged(release, old, new):
+    replace(release / RELEASE_FILE, old, new)
+    summed_again(release)
+    assert problems(release) == ["release.json is damaged"]
+    with pytest.raises(UsageError, match="damaged"):
+        read_release(release)
+
+
+@pytest.mark.parametrize("path", ["who-is-who.csv", "audit/run-2.json", "audit/figures/run-2-use.svg", "audit/figures/a.png"])
+def test_a_file_that_is_of_no_release_is_named_although_it_is_listed(release, path):
+    (release / path).write_text("Vanderbeek,F001\n")
+    digests = {**read_sums(release).digests, path: sha256_of(release / path)}
+    (release / SUMS_FILE).write_bytes(sums_bytes(digests))
+    assert problems(release) == [f"{path}: no file of a release, though SHA256SUMS lists it"]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_file_that_lies_elsewhere_is_named(release, tmp_path, kept):
+    path, outside = data(release), tmp_path / "outside.parquet"
+    shutil.move(path, outside)
+    path.symlink_to(outside)
+    if not kept:
+        outside.unlink()
+    assert problems(release) == [f"data/{path.name}: a link out of the release, which must hold the file itself"]
