@@ -7,7 +7,6 @@ wrote it; the checksum that the place keeps, or reading it back, says so for goo
 broken push of the same files left, and a place that holds anything else is refused.
 """
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -15,14 +14,13 @@ from pathlib import Path
 
 from normpipe.address import shown
 from normpipe.errors import NormpipeError, UsageError
+from normpipe.release.document import RELEASE_FILE, parse_json
 from normpipe.release.outgoing import Outgoing
 from normpipe.release.parallel import Halt, in_parallel
 from normpipe.release.remote import Remote, Target
 from normpipe.release.remote_folder import FolderRemote, files_below
 from normpipe.release.sums import SIGNATURE_FILE, SUMS_FILE, parse_sums, read_sums_bytes
 from normpipe.shards.atomic import sha256_of
-
-RELEASE_FILE = "release.json"
 
 _CHUNK = 1 << 20
 
@@ -136,10 +134,12 @@ def _sizes(target: Target) -> Mapping[str, int]:
 def _title(release: Path) -> str:
     """Name and version."""
     try:
-        document = json.loads((release / RELEASE_FILE).read_bytes())
-        return f"{document['name']} {document['version']}"
-    except (ValueError, TypeError, KeyError) as error:
-        raise UsageError(f"{RELEASE_FILE}: it gives no name and version; build the release again") from error
+        found = parse_json((release / RELEASE_FILE).read_bytes())
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not {"name", "version"} <= found.keys():
+        raise UsageError(f"{RELEASE_FILE}: it gives no name and version; build the release again")
+    return f"{found['name']} {found['version']}"
 
 
 def _refuse_others(target: Target, files: Sequence[Outgoing], there: Mapping[str, int]) -> None:
