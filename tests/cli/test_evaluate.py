@@ -170,6 +170,7 @@ def test_another_question_needs_another_folder(out, arguments, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_what_is_lost_is_made_again_and_all_is_as_before(out, arguments, capsys):
     before = {name: (out / name).read_bytes() for name in ("evaluation.json", "evaluation.md")}

@@ -288,6 +288,7 @@ def test_the_common_texture_is_that_of_calm_colourful_frontal_portraits(train, f
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_command_fits_rendered_heads_from_manifests(shared, tmp_path, monkeypatch):
     path = shared / "data" / "ict-facekit" / "ict_facekit.npz"
     if not path.is_file():
