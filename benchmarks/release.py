@@ -9,7 +9,6 @@ processor time. The largest memory of the build is its process's.
 import hashlib
 import json
 import os
-import resource
 import secrets
 import shutil
 import statistics
@@ -117,21 +116,13 @@ def built(run: Path, folder: Path, jobs: int) -> tuple[float, float, int]:
     arguments = [str(run), "-o", str(folder / "release"), "--name", "drawn", "--version", "1.0.0", "--jobs", str(jobs)]
     arguments += ["--terms", str(folder / "terms.yaml"), "--key-file", str(folder / "key"), "--override-audit"]
     start = time.perf_counter()
-    subprocess.run([sys.executable, __file__, "as-child", *arguments], check=True, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen([sys.executable, "-m", "normpipe", "release", "build", *arguments], stderr=subprocess.DEVNULL)
+    _, status, used = os.wait4(child.pid, 0)
     wall = time.perf_counter() - start
-    told = json.loads((folder / "release.child").read_text())
+    if status:
+        raise SystemExit("the build failed")
     shutil.rmtree(folder / "release")
-    return wall, float(told["processor"]), int(told["memory"])
-
-
-def as_child(arguments: list[str]) -> None:
-    """Build in this process, and leave its figures beside the release."""
-    from normpipe.cli import cli
-
-    cli(["release", "build", *arguments], standalone_mode=False)
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    figures = {"processor": used.ru_utime + used.ru_stime, "memory": used.ru_maxrss * 1024}
-    Path(f"{arguments[arguments.index('-o') + 1]}.child").write_text(json.dumps(figures))
+    return wall, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
 
 
 @click.command()
@@ -164,7 +155,4 @@ def main(*, rows: int, rounds: int, jobs: int, scratch: str | None, target: Path
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["as-child"]:
-        as_child(sys.argv[2:])
-    else:
-        main()
+    main()

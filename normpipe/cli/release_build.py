@@ -111,14 +111,15 @@ def build(
     check_target(out, found)
     before = None if previous is None else open_release(previous)
     listed = read_withdrawals(exclude)
-    places = datasets_of(found, released=False) | earlier_datasets(before)
+    datasets = datasets_of(found)
+    places = datasets.keys() | earlier_datasets(before)
     request = Request(
         name=name,
         version=version,
         date=release_date(given_date),
         options=options,
         names=names,
-        terms=terms_of(datasets_of(found), terms),
+        terms=terms_of([name for name, released in datasets.items() if released], terms),
         withdrawals=pseudonyms(listed, places, names),
         previous=before,
         listed=listed,

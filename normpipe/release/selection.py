@@ -136,20 +136,16 @@ def split_name(word: str | None) -> str:
     return _COMMON.get(plain, plain)
 
 
-def datasets_of(runs: Sequence[SourceRun], *, released: bool = True) -> set[str | None]:
-    """The words of the column dataset.
-
-    Args:
-        runs: Whose rows.
-        released: Of rows that succeeded alone, since of others nothing is released.
-    """
-    found: set[str | None] = set()
+def datasets_of(runs: Sequence[SourceRun]) -> dict[str | None, bool]:
+    """The words of the column dataset, and whether a row of it succeeded, since of others nothing is released."""
+    found: dict[str | None, bool] = {}
     for run in runs:
         for part in run.parts:
             with open_part(part) as file:
                 rows = file.read(columns=["dataset", "status"])
-                words = rows["dataset"].filter(pc.equal(rows["status"], Status.OK.value)) if released else rows["dataset"]
-                found.update(words.unique().to_pylist())
+                done = set(rows["dataset"].filter(pc.equal(rows["status"], Status.OK.value)).unique().to_pylist())
+                for word in rows["dataset"].unique().to_pylist():
+                    found[word] = found.get(word, False) or word in done
     return found
 
 
