@@ -13,7 +13,7 @@ from normpipe.classify.shard_files import ShardFile, shown_root
 from normpipe.engine.journal import Journal
 from normpipe.engine.plan import PLAN_FILE, read_plan
 from normpipe.errors import UsageError
-from normpipe.release.document import RELEASE_FILE
+from normpipe.release.document import DRAFT_MARK, RELEASE_FILE
 from normpipe.release.sums import SUMS_FILE
 from normpipe.sources.root import Root, is_remote, named_path, path_to_uri
 from normpipe.stages.parts import SHARDS_FOLDER
@@ -106,7 +106,7 @@ def _check_whole(name: str, found: Collection[str], uris: Sequence[str]) -> None
     Raises:
         UsageError: files are missing.
     """
-    if "notes/build.json" in found or (RELEASE_FILE in found and SUMS_FILE not in found):
+    if DRAFT_MARK in found or (RELEASE_FILE in found and SUMS_FILE not in found):
         raise UsageError(f"{name}: a release that is not finished; finish its build, push or pull first")
     numbered = [match for uri in uris if (match := _NUMBERED.search(uri))]
     for series, count in sorted({(match["series"], match["count"]) for match in numbered}):

@@ -27,6 +27,7 @@ from normpipe.release.compare import compare
 from normpipe.release.croissant import CROISSANT_FILE, croissant_bytes
 from normpipe.release.document import (
     DATE_PATTERN,
+    DRAFT_MARK,
     NAME_PATTERN,
     RELEASE_FILE,
     VERSION_PATTERN,
@@ -56,8 +57,6 @@ Note = Callable[[str], None]
 """Told of every step, in a line."""
 
 _DRAFT = "draft"
-_NOTES = "notes"
-_BUILD_FILE = "build.json"
 _ROOM = 1.05
 
 
@@ -220,8 +219,8 @@ def _begin(part: Path, files: Sequence[DataFile], runs: Sequence[SourceRun], req
         "runs": [[run.plan.fingerprint.digest, run.content] for run in runs],
     }
     mark = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest().encode()
-    draft, notes = part / _DRAFT, part / _NOTES
-    build_file = notes / _BUILD_FILE
+    draft, build_file = part / _DRAFT, part / DRAFT_MARK
+    notes = build_file.parent
     if not build_file.is_file() or build_file.read_bytes() != mark:
         for folder in (notes, draft):
             if folder.exists():
@@ -250,7 +249,7 @@ def _write_files(source: Source, files: Sequence[DataFile], part: Path, jobs: in
 
     def write(file: DataFile) -> WrittenFile:
         halt.check()
-        done = write_file(source, file, part / _DRAFT, part / _NOTES)
+        done = write_file(source, file, part / _DRAFT, (part / DRAFT_MARK).parent)
         note(f"{file.path}: {counted(done.entry.rows, 'row')}, {done.entry.size / 1e6:.1f} MB")
         return done
 

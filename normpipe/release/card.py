@@ -6,17 +6,13 @@ arXiv:1803.09010): what a row is, where it comes from and under which terms, how
 out, what may go wrong, who must be asked.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 
-from normpipe.audit.answers import answers
-from normpipe.audit.document import Document, at, figure_at, items
-from normpipe.audit.figures import Figure
-from normpipe.audit.gates import line
-from normpipe.release.audits import audit_path, figure_path
+from normpipe.audit.document import Document
+from normpipe.release.card_audit import audit_lines
 from normpipe.release.columns import column_lines
+from normpipe.release.configuration import configuration
 from normpipe.release.document import ReleaseDocument, ReleasedRun
-from normpipe.release.figures import audit_figures
 from normpipe.release.front import front_matter
 from normpipe.release.licence import LICENCE_FILE, distinct_terms
 from normpipe.release.schema import pictures
@@ -31,19 +27,6 @@ _ROW = {
     Include.NORMALIZED: "a normalized face: the expression of a photograph on the common face",
     Include.LABELS: "what is known of a face: labels, pose and quality, without its pictures",
 }
-
-_ONLY_WITH = {
-    "config.detect.insightface_pack": ("config.detect.detector", "insightface"),
-    "config.detect.smoothing": ("config.detect.policy", "track"),
-    "config.normalize.neutral_labels": ("config.normalize.own_neutral", "yes"),
-}
-"""Parts of a configuration that mean something only where another has a certain value."""
-
-_GATES = {
-    "identity": {"max_identity_auc", "max_rank_one"},
-    "expression": {"min_expression_correlation", "min_expression_slope"},
-}
-"""What the audit's first two answers are about, and the gates that hold it against a limit."""
 
 Audits = Mapping[int, Document]
 """What the release holds of the audits, by the run's number."""
@@ -221,43 +204,12 @@ def _method(document: ReleaseDocument) -> Iterator[str]:
         yield ""
         yield "| part | value |"
         yield "|---|---|"
-        yield from (_line(name, value) for name, value in _parts(run).items())
+        yield from (_line(name, value) for name, value in configuration(run).items())
         yield ""
         yield "</details>"
         yield ""
         start = f"run {run.number}: "
         yield from _table({name: figure for name, figure in _figures(document).items() if name.startswith(start)})
-
-
-def _parts(run: ReleasedRun) -> dict[str, str]:
-    """What a run's bytes depend on, in plain words; without what is not set, or means nothing beside the rest."""
-    found: dict[str, str] = {}
-    for name in ("normalizer", "detector", "landmarker"):
-        value = _value(run.fingerprint_parts.get(name, "null"))
-        parts = {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
-        found |= {key: _plain(each) for key, each in parts.items() if each is not None}
-    for name, text in run.fingerprint_parts.items():
-        value = _value(text) if name.startswith("config.") else text
-        if name.startswith(("config.", "environment.", "algorithm.")) and value is not None:
-            found[name] = _plain(value)
-    idle = {name for name, (other, wanted) in _ONLY_WITH.items() if found.get(other) != wanted}
-    return {name: value for name, value in found.items() if name not in idle}
-
-
-def _value(text: str) -> object:
-    """What a part says: JSON, or a text that is none."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return ", ".join(map(_plain, value))
-    return str(value)
 
 
 def _audit(document: ReleaseDocument, audits: Audits) -> Iterator[str]:
@@ -278,40 +230,12 @@ def _audit(document: ReleaseDocument, audits: Audits) -> Iterator[str]:
         )
         yield ""
     for number, audit in audits.items():
-        yield from _audited(number, audit)
+        yield from audit_lines(number, audit)
     if shows_pictures(document):
         yield f"![Some rows]({SHEET_PATH})"
         yield ""
         yield "Some rows, the original above and the normalized face below." if len(shown) > 1 else "Some rows."
         yield ""
-
-
-def _audited(number: int, audit: Document) -> Iterator[str]:
-    """What a run's audit found, and what it did not look at."""
-    gates = items(audit, "gates")
-    passed = f"passed {'its only gate' if len(gates) == 1 else f'all its {len(gates)} gates'}"
-    state = "**was held against no gate**" if not gates else passed if at(audit, "passed") is True else "**missed a gate**"
-    yield f"Run {number} {state}; all figures are in [{audit_path(number)}]({audit_path(number)})."
-    yield ""
-    yield from (f"- {line(verdict)}" for verdict in gates)
-    held = {at(verdict, "name") for verdict in gates}
-    for answer, (what, names) in zip(answers(audit), _GATES.items(), strict=False):
-        if answer.number == "not measurable":
-            yield f"- **{what.capitalize()} was not measured**: {answer.sentence}"
-        else:
-            start = f"{what.capitalize()}: " if held & names else f"**No gate on {what} was set**; "
-            sentence = answer.sentence[0].lower() + answer.sentence[1:]
-            yield f"- {start}{_best(audit) + '. ' + answer.sentence if what == 'identity' else f'{answer.number}: {sentence}'}"
-    yield ""
-    for name in audit_figures(audit, number):
-        yield f"![Run {number}, {name}]({figure_path(number, name)})"
-        yield ""
-
-
-def _best(audit: Document) -> str:
-    found = figure_at(audit, "findings", "identity", "worst", "result", "auc")
-    assert isinstance(found, Figure)
-    return f"best attacker AUC {found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
 
 
 def shows_pictures(document: ReleaseDocument) -> bool:

@@ -24,6 +24,9 @@ TEXTS = 1
 whenever one of them is worded otherwise, for a text is compared word by word with releases of the same number alone. Lines of
 figures are compared in every release: those of older numbers stay as they were (see `card.card_lines`)."""
 
+DRAFT_MARK = "notes/build.json"
+"""Lies in the folder of a release that is being built, and in no release."""
+
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$"
 VERSION_PATTERN = r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$"
 DATE_PATTERN = r"^\d{4}-\d{2}-\d{2}$"

@@ -23,9 +23,6 @@ _SUFFIXES = {b"\xff"[0]: "jpg", b"\x89"[0]: "png", b"R"[0]: "webp"}
 _REMEMBERED = 10_000
 _KINDS = {"sample_id": Kind.SAMPLE, "subject": Kind.SUBJECT, "sequence": Kind.SEQUENCE}
 
-LabelCounts = dict[str, dict[str, int]]
-"""By label column, rows by value; numbers that are no classes are counted as "annotated"."""
-
 
 @dataclass(slots=True)
 class Renderer:
@@ -102,7 +99,7 @@ class Renderer:
 
 
 def count_labels(batch: pa.RecordBatch, counts: dict[str, Counter[str]]) -> None:
-    """Add a release's rows to the counts of its label columns."""
+    """Add a release's rows to the counts of its label columns, by value; numbers that are no classes count as "annotated"."""
     for name in LABEL_SCHEMA.names:
         if name not in batch.schema.names or batch[name].null_count == batch.num_rows:
             continue
